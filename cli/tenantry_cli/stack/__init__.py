@@ -1,0 +1,1 @@
+"""The local stack: Postgres, PostgREST, Auth and Storage, functions and gateway without Docker."""
