@@ -40,7 +40,7 @@ def read_migrations(directory: Path) -> list[Migration]:
         if match is None:
             continue
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise MigrationError(f"{path} is not UTF-8 text: {error}") from error
         migrations.append(Migration(match[1], match[2], tuple(split_statements(text))))
