@@ -1,0 +1,188 @@
+/*
+ * Protection, written once. `call private.protect('customers', read => 'customers.read', ...)` gives a
+ * table its row security, one policy per verb, its column grants and its guard trigger. What the calls
+ * produce is pinned in policies_tests/expected/.
+ */
+
+/*
+ * The guard of every table of a business, for every role, before any other row trigger:
+ *  - business_id and id never change,
+ *  - a place that is not home, or that is being moved, takes no writes (members are stopped by the
+ *    policies; this stops service_role, workers and definer functions),
+ *  - timestamps and authors are the database's word, not the client's.
+ */
+create function private.tg_guard() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  home private.business_directory;
+begin
+  if tg_op = 'DELETE' then
+    if current_setting('role') <> 'authenticated' then
+      select * into home from private.business_directory d where d.business_id = old.business_id;
+      -- Found but elsewhere: refuse. Not found: the business itself is being deleted, let it cascade.
+      if found and not (home.is_writable and home.schema_name = tg_table_schema and home.database_name = current_database()) then
+        perform private.fail('PT409', 'This business does not live here, or is being moved.', 'business_id', 'not_home',
+          'Read the registry again and retry at its home.');
+      end if;
+    end if;
+    return old;
+  end if;
+
+  if tg_op = 'UPDATE' then
+    if new.business_id is distinct from old.business_id or new.id is distinct from old.id then
+      perform private.fail('42501', 'business_id and id of a row never change.', 'business_id', 'immutable',
+        'Create the row in the other business instead.');
+    end if;
+    new.created_at := old.created_at;
+    new.created_by := old.created_by;
+    new.updated_at := now();
+    new.updated_by := coalesce(private.current_user_id(), new.updated_by);
+  else
+    new.created_at := coalesce(new.created_at, now());
+    new.updated_at := new.created_at;
+    new.created_by := coalesce(private.current_user_id(), new.created_by);
+    new.updated_by := new.created_by;
+  end if;
+
+  if current_setting('role') <> 'authenticated' or tg_op = 'INSERT' then
+    select * into home from private.business_directory d where d.business_id = new.business_id;
+    if not found or not (home.is_writable and home.schema_name = tg_table_schema and home.database_name = current_database()) then
+      perform private.fail('PT409', 'This business does not live here, or is being moved.', 'business_id', 'not_home',
+        'Check business_id; if it is right, read the registry again and retry at its home.');
+    end if;
+  end if;
+  return new;
+end $$;
+comment on function private.tg_guard() is
+  'Row guard of tenant tables: identity is immutable, writes happen only at home, times and authors are set by the database.';
+
+-- Tables of the registry have no home of their own: same guard without the fence.
+create function private.tg_guard_registry() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  if tg_op = 'UPDATE' then
+    if to_jsonb(new) -> 'id' is distinct from to_jsonb(old) -> 'id'
+       or to_jsonb(new) -> 'business_id' is distinct from to_jsonb(old) -> 'business_id'
+       or to_jsonb(new) -> 'organization_id' is distinct from to_jsonb(old) -> 'organization_id' then
+      perform private.fail('42501', 'The identity of a row never changes.', 'id', 'immutable', 'Create a new row instead.');
+    end if;
+    new.created_at := old.created_at;
+    new.updated_at := now();
+  end if;
+  return new;
+end $$;
+comment on function private.tg_guard_registry() is 'Row guard of registry tables: keys are immutable, updated_at is kept.';
+
+create function private.tg_refuse_change() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  -- The rows of a business go with the business itself (a cascade), and only then.
+  if tg_op = 'DELETE' and not exists (select 1 from public.businesses b where b.id = old.business_id) then
+    return old;
+  end if;
+  perform private.fail('42501', format('Rows of %s are never changed or removed.', tg_table_name), null, 'append_only',
+    'Add a new row that corrects the old one.');
+  return null;
+end $$;
+comment on function private.tg_refuse_change() is 'Makes a table append-only for every role.';
+
+/*
+ * Gives one table its protection. Verbs without a permission get neither policy nor grant.
+ *   target          the table; unqualified names are found in the schema being migrated
+ *   reads .. deletes  permission code per verb
+ *   insert_columns, update_columns  the only columns a member may set; business_id is added to inserts
+ *   hidden_columns  columns no API role may read
+ *   own_rows        an extra condition or-ed into the select policy (portal, own profile), as SQL
+ *   registry        true for tables of the control plane (they know no home)
+ *   scope, key      'business' (default) or 'organization', and the column that carries its id
+ *   guard           false for append-only tables, which have guards of their own
+ */
+create procedure private.protect(
+  target regclass,
+  reads text default null,
+  inserts text default null,
+  updates text default null,
+  deletes text default null,
+  insert_columns text[] default '{}',
+  update_columns text[] default '{}',
+  hidden_columns text[] default '{}',
+  own_rows text default null,
+  registry boolean default false,
+  guard boolean default true,
+  scope text default 'business',
+  key text default 'business_id'
+)
+language plpgsql
+set search_path = ''
+as $$
+declare
+  schema_name name;
+  table_name name;
+  visible text;
+  allowed_ids text;
+  verb text;
+  code text;
+  condition text;
+begin
+  select n.nspname, c.relname into strict schema_name, table_name
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target;
+  allowed_ids := case when scope = 'organization' then 'private.my_organization_ids'
+                      when registry then 'private.my_business_ids'
+                      else format('%I.my_business_ids', schema_name) end;
+
+  execute format('alter table %s enable row level security', target);
+  execute format('alter table %s force row level security', target);
+  execute format('revoke all on %s from public, anon, authenticated, service_role', target);
+  execute format('grant select, insert, update, delete on %s to service_role', target);
+
+  foreach verb in array array['select', 'insert', 'update', 'delete'] loop
+    code := case verb when 'select' then reads when 'insert' then inserts when 'update' then updates else deletes end;
+    continue when code is null;
+    condition := format('%I = any ((select %s(%L))::uuid[])', key, allowed_ids, code);
+    if verb = 'select' then
+      execute format('create policy %I on %s for select to authenticated using (%s)', table_name || '_select', target,
+        condition || coalesce(' or (' || own_rows || ')', ''));
+      -- Column grants even when all are visible: a table grant would also serve ctid and xmin.
+      select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into visible
+      from pg_attribute a
+      where a.attrelid = target and a.attnum > 0 and not a.attisdropped and a.attname <> all (hidden_columns);
+      execute format('grant select (%s) on %s to authenticated', visible, target);
+    elsif verb = 'insert' then
+      execute format('create policy %I on %s for insert to authenticated with check (%s)', table_name || '_insert', target, condition);
+      execute format('grant insert (%s) on %s to authenticated',
+        (select string_agg(quote_ident(c), ', ') from unnest(array[key] || insert_columns) c), target);
+    elsif verb = 'update' then
+      execute format('create policy %I on %s for update to authenticated using (%s) with check (%s)',
+        table_name || '_update', target, condition, condition);
+      execute format('grant update (%s) on %s to authenticated',
+        (select string_agg(quote_ident(c), ', ') from unnest(update_columns) c), target);
+    else
+      execute format('create policy %I on %s for delete to authenticated using (%s)', table_name || '_delete', target, condition);
+      execute format('grant delete on %s to authenticated', target);
+    end if;
+  end loop;
+
+  if guard and registry then
+    execute format('create trigger _010_guard before update on %s for each row execute function private.tg_guard_registry()', target);
+  elsif guard then
+    execute format('create trigger _010_guard before insert or update or delete on %s for each row execute function private.tg_guard()', target);
+  end if;
+end $$;
+comment on procedure private.protect(regclass, text, text, text, text, text[], text[], text[], text, boolean, boolean, text, text) is
+  'Row security, policies, grants and guard trigger of one table from one readable call.';
+
+create procedure private.append_only(target regclass)
+language plpgsql
+set search_path = ''
+as $$
+begin
+  execute format('create trigger _020_append_only before update or delete on %s for each row execute function private.tg_refuse_change()', target);
+  execute format('create trigger _021_append_only before truncate on %s for each statement execute function private.tg_refuse_change()', target);
+end $$;
+comment on procedure private.append_only(regclass) is 'Makes a table append-only for every role, truncate included.';
