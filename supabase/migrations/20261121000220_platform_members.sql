@@ -1,0 +1,226 @@
+/*
+ * Who may do what in a business: permissions, roles, members, and the cache that policies read.
+ *
+ * Members change only through RPC (the next file), because each change must lock the business first.
+ */
+
+-- permissions and roles -----------------------------------------------------------------------------
+
+create table public.permissions (
+  code text primary key,
+  description text not null,
+  constraint permissions_code check (code ~ '^[a-z_]+\.[a-z_]+$')
+);
+comment on table public.permissions is 'The catalogue of permissions, module.verb. The same for all businesses; roles carry them.';
+
+create table public.roles (
+  id uuid primary key default private.new_id(),
+  business_id uuid references public.businesses on delete cascade,
+  code text not null,
+  name text not null,
+  rank integer not null,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  constraint roles_code_key unique nulls not distinct (business_id, code),
+  constraint roles_code check (code ~ '^[a-z][a-z0-9_]{0,62}$'),
+  constraint roles_rank check (rank between 0 and 1000)
+);
+comment on table public.roles is
+  'Named sets of permissions. System roles have no business and are the same everywhere; a business may add its own.';
+comment on column public.roles.business_id is 'Null for a system role.';
+comment on column public.roles.rank is 'Orders roles: nobody gives, changes or takes a role of a rank above their own. Rights come from permissions, never from the rank.';
+
+create table public.role_permissions (
+  role_id uuid not null references public.roles on delete cascade,
+  permission_code text not null references public.permissions,
+  scope text not null default 'business',
+  grantable boolean not null default false,
+  primary key (role_id, permission_code),
+  constraint role_permissions_scope check (scope in ('own', 'department', 'business'))
+);
+comment on table public.role_permissions is 'Which permissions a role carries, and how far each reaches.';
+comment on column public.role_permissions.scope is 'own (records one owns), department, business (all records of the business).';
+comment on column public.role_permissions.grantable is 'True when holders may pass the permission on in a role of their own making.';
+create index role_permissions_permission_code_idx on public.role_permissions (permission_code);
+
+insert into public.permissions (code, description) values
+  ('business.read', 'See the business and its settings.'),
+  ('business.write', 'Change the business and its settings.'),
+  ('members.read', 'See members, their roles and open invitations.'),
+  ('members.write', 'Invite, change and remove members up to one''s own rank.'),
+  ('billing.read', 'See the plan and its use.'),
+  ('billing.write', 'Change the plan.'),
+  ('integrations.read', 'See provider connections and incoming webhook events.'),
+  ('integrations.write', 'Connect providers and retry their events.'),
+  ('channels.read', 'See the phone numbers, mailboxes and chats of the business.'),
+  ('channels.write', 'Add and change channels.'),
+  ('customers.read', 'See customers and their contact points.'),
+  ('customers.write', 'Add and change customers and their contact points.'),
+  ('customers.delete', 'Remove customers.'),
+  ('conversations.read', 'See conversations.'),
+  ('conversations.write', 'Open, assign, snooze and resolve conversations.'),
+  ('messages.read', 'Read messages.'),
+  ('messages.write', 'Write messages.'),
+  ('calls.read', 'See calls and their transcripts.'),
+  ('calls.write', 'Log calls and note their outcome.'),
+  ('metrics.read', 'See daily metrics and dashboards.'),
+  ('audit.read', 'See the audit log.');
+
+insert into public.roles (code, name, rank) values
+  ('owner', 'Owner', 1000), ('admin', 'Admin', 900), ('director', 'Director', 700), ('manager', 'Manager', 500),
+  ('staff', 'Staff', 300), ('sales_rep', 'Sales representative', 300), ('viewer', 'Viewer', 100), ('customer', 'Customer', 0);
+
+-- policies_tests/permissions.yaml says the same by hand, and the tests compare.
+insert into public.role_permissions (role_id, permission_code, grantable)
+select r.id, p.code, r.code in ('owner', 'admin')
+from public.roles r
+join public.permissions p on case r.code
+  when 'owner' then true
+  when 'admin' then p.code <> 'billing.write'
+  when 'director' then p.code like '%.read'
+  when 'manager' then p.code like '%.read' and p.code not in ('audit.read', 'billing.read')
+    or p.code in ('customers.write', 'customers.delete', 'conversations.write', 'messages.write', 'calls.write')
+  when 'staff' then p.code in ('business.read', 'members.read', 'channels.read', 'customers.read', 'customers.write',
+    'conversations.read', 'conversations.write', 'messages.read', 'messages.write', 'calls.read', 'calls.write', 'metrics.read')
+  when 'sales_rep' then p.code in ('business.read', 'members.read', 'channels.read', 'customers.read', 'customers.write',
+    'conversations.read', 'conversations.write', 'messages.read', 'messages.write', 'calls.read', 'calls.write')
+  when 'viewer' then p.code in ('business.read', 'members.read', 'channels.read', 'customers.read',
+    'conversations.read', 'messages.read', 'calls.read', 'metrics.read')
+  else false end;
+
+-- The catalogue is the same for all and holds no secret; a business's own roles are its own.
+alter table public.permissions enable row level security;
+alter table public.permissions force row level security;
+alter table public.role_permissions enable row level security;
+alter table public.role_permissions force row level security;
+revoke all on public.permissions, public.role_permissions from public, anon, authenticated, service_role;
+create policy permissions_select on public.permissions for select to authenticated using (true);
+grant select (code, description) on public.permissions to authenticated;
+grant select on public.permissions, public.role_permissions to service_role;
+call private.protect('public.roles', registry => true, reads => 'members.read', own_rows => 'business_id is null');
+grant select (role_id, permission_code, scope, grantable) on public.role_permissions to authenticated;
+
+create function private.my_role_ids() returns uuid[]
+language plpgsql stable security definer parallel safe
+set search_path = ''
+as $$
+begin
+  return coalesce((select array_agg(r.id) from public.roles r
+    where r.business_id is null or r.business_id = any (private.my_business_ids('members.read'))), '{}');
+end $$;
+comment on function private.my_role_ids() is 'Roles the caller may see: system roles and those of the caller''s businesses.';
+grant execute on function private.my_role_ids() to authenticated, service_role;
+create policy role_permissions_select on public.role_permissions for select to authenticated
+  using (role_id = any ((select private.my_role_ids())::uuid[]));
+
+-- business_memberships ------------------------------------------------------------------------------
+
+create table public.business_memberships (
+  business_id uuid not null references public.businesses on delete cascade,
+  id uuid not null default private.new_id(),
+  user_id uuid not null references auth.users on delete cascade,
+  status text not null default 'active',
+  joined_at timestamptz not null default now(),
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  primary key (business_id, id),
+  constraint business_memberships_user_key unique (business_id, user_id),
+  constraint business_memberships_status check (status in ('active', 'suspended', 'removed'))
+);
+comment on table public.business_memberships is 'A user in a business. Roles are in membership_roles. Changed only by RPC; the last owner stays.';
+comment on column public.business_memberships.status is 'Only active members have rights; a change holds from the next statement.';
+create index business_memberships_user_id_idx on public.business_memberships (user_id);
+call private.protect('public.business_memberships', registry => true, reads => 'members.read',
+  own_rows => 'user_id = (select private.current_user_id())');
+call private.guard_status('public.business_memberships', 'status');
+
+create table public.membership_roles (
+  business_id uuid not null,
+  membership_id uuid not null,
+  role_id uuid not null references public.roles on delete restrict,
+  created_at timestamptz not null default now(),
+  primary key (business_id, membership_id, role_id),
+  constraint membership_roles_membership_fkey foreign key (business_id, membership_id)
+    references public.business_memberships (business_id, id) on delete cascade
+);
+comment on table public.membership_roles is 'The roles a member holds. Rights add up.';
+create index membership_roles_role_id_idx on public.membership_roles (role_id);
+call private.protect('public.membership_roles', registry => true, reads => 'members.read', guard => false);
+
+-- A business can only give system roles or its own: checked for every role, because a foreign key cannot.
+create function private.tg_membership_roles_own() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if not exists (select 1 from public.roles r where r.id = new.role_id
+                 and (r.business_id is null or r.business_id = new.business_id)) then
+    perform private.fail('22023', 'This role belongs to another business.', 'role_id', 'unknown_role', 'Choose a system role or one of this business.');
+  end if;
+  return new;
+end $$;
+create trigger _100_own_role before insert or update on public.membership_roles
+  for each row execute function private.tg_membership_roles_own();
+
+-- Seats: counted per organization under its lock.
+create function private.tg_memberships_seats() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_organization uuid;
+begin
+  select o.id into v_organization from public.organizations o
+  where o.id = (select b.organization_id from public.businesses b where b.id = new.business_id) for no key update;
+  perform private.enforce_plan_limit(v_organization, 'seats',
+    (select count(distinct m.user_id) from public.business_memberships m
+     join public.businesses b on b.id = m.business_id
+     where b.organization_id = v_organization and m.status = 'active' and m.user_id <> new.user_id) + 1,
+    private.plan_limit(v_organization, 'seats'));
+  return new;
+end $$;
+create trigger _110_seats_insert before insert on public.business_memberships
+  for each row when (new.status = 'active') execute function private.tg_memberships_seats();
+create trigger _110_seats_update before update of status on public.business_memberships
+  for each row when (new.status = 'active' and old.status <> 'active') execute function private.tg_memberships_seats();
+
+/*
+ * At least one active owner, always. Checked at the end of the statement after locking the business, so
+ * that two owners who remove each other at the same moment cannot both succeed.
+ */
+create function private.tg_last_owner() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_business uuid := old.business_id;
+begin
+  perform 1 from public.businesses b where b.id = v_business for no key update;
+  if not found then return null; end if;   -- the business itself is going
+  if not exists (
+    select 1 from public.business_memberships m
+    join public.membership_roles mr on (mr.business_id, mr.membership_id) = (m.business_id, m.id)
+    join public.roles r on r.id = mr.role_id and r.code = 'owner' and r.business_id is null
+    where m.business_id = v_business and m.status = 'active') then
+    perform private.fail('PT409', 'A business keeps at least one owner.', 'membership_id', 'last_owner', 'Make somebody else owner first.');
+  end if;
+  return null;
+end $$;
+create constraint trigger _400_last_owner after update or delete on public.business_memberships
+  for each row execute function private.tg_last_owner();
+create constraint trigger _400_last_owner after delete on public.membership_roles
+  for each row execute function private.tg_last_owner();
+
+-- Colleagues see each other's profile ----------------------------------------------------------------
+
+create function private.my_colleague_ids() returns uuid[]
+language plpgsql stable security definer parallel safe
+set search_path = ''
+as $$
+begin
+  return array(
+    select distinct m.user_id from public.business_memberships m
+    where m.business_id = any (private.my_business_ids('members.read'))
+    union select private.current_user_id());
+end $$;
+comment on function private.my_colleague_ids() is 'The caller and everybody in businesses where the caller may see members.';
+grant execute on function private.my_colleague_ids() to authenticated, service_role;
+create policy profiles_select on public.profiles for select to authenticated
+  using (user_id = any ((select private.my_colleague_ids())::uuid[]));

@@ -1,0 +1,417 @@
+/*
+ * Founding organizations and businesses, and changing who belongs to them. Everything here is RPC:
+ * each function checks the caller first, locks the business (or organization) row, and only then looks,
+ * so two of them at once see each other.
+ */
+
+-- Lookups shared below -------------------------------------------------------------------------------
+
+create function private.member_rank(user_id uuid, business_id uuid) returns integer
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(max(r.rank), -1) from (
+    select r.rank from public.business_memberships m
+    join public.membership_roles mr on (mr.business_id, mr.membership_id) = (m.business_id, m.id)
+    join public.roles r on r.id = mr.role_id
+    where m.user_id = member_rank.user_id and m.business_id = member_rank.business_id and m.status = 'active'
+    union all
+    select r.rank from public.organization_memberships om
+    join public.businesses b on b.organization_id = om.organization_id
+    join public.roles r on r.business_id is null and r.code = om.role
+    where om.user_id = member_rank.user_id and b.id = member_rank.business_id and om.status = 'active') r
+$$;
+comment on function private.member_rank(uuid, uuid) is 'The highest rank a user holds in a business; -1 for none.';
+
+create function private.role_of(business_id uuid, code text) returns public.roles
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_role public.roles;
+begin
+  select * into v_role from public.roles r
+  where r.code = role_of.code and (r.business_id is null or r.business_id = role_of.business_id)
+  order by r.business_id nulls last limit 1;
+  if not found then
+    perform private.fail('22023', format('There is no role %s here.', coalesce(quote_literal(left(role_of.code, 64)), 'null')), 'role', 'unknown_role',
+      'Use one of: ' || (select string_agg(r.code, ', ' order by r.rank desc, r.code) from public.roles r
+        where r.business_id is null or r.business_id = role_of.business_id) || '.');
+  end if;
+  return v_role;
+end $$;
+comment on function private.role_of(uuid, text) is 'A role by code: the business''s own before the system''s. Raises 22023 and lists the choices.';
+
+create function private.require_rank(business_id uuid, needed integer, strictly boolean, field text) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_rank integer;
+begin
+  if private.is_trusted_caller() then return; end if;
+  v_rank := private.member_rank(private.current_user_id(), require_rank.business_id);
+  -- Owners are equals who may act on each other; everybody else only on those below.
+  if v_rank < needed or (strictly and v_rank = needed and v_rank < 1000) then
+    perform private.fail('42501', 'Your own role is not high enough for that.', field, 'rank_too_low',
+      'Ask somebody with a higher role.');
+  end if;
+end $$;
+comment on function private.require_rank(uuid, integer, boolean, text) is 'Raises 42501 unless the caller''s rank reaches the needed one.';
+
+create function private.lock_business(business_id uuid) returns public.businesses
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_business public.businesses;
+begin
+  select * into v_business from public.businesses b where b.id = lock_business.business_id for no key update;
+  if not found then
+    perform private.fail('PT404', 'There is no such business.', 'business_id', 'not_found', 'Check business_id.');
+  end if;
+  return v_business;
+end $$;
+comment on function private.lock_business(uuid) is 'Locks a business so that changes of its members happen one after the other.';
+
+-- Organizations and businesses -----------------------------------------------------------------------
+
+create function public.create_organization(name text, slug text default null, country text default null, billing_email text default null)
+returns public.organizations
+language plpgsql security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_user uuid := private.require_user();
+  v_slug text := coalesce(create_organization.slug, private.slugify(create_organization.name));
+  v_organization public.organizations;
+begin
+  perform private.check_length(create_organization.name, 'name', 1, 200);
+  if v_slug is null or v_slug !~ '^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$' or v_slug ~ '--' then
+    perform private.fail('22023', 'slug must be lower-case letters, digits and single hyphens.', 'slug', 'bad_slug', 'For example: bluebird-group.');
+  end if;
+  if create_organization.country is not null and create_organization.country !~ '^[A-Z]{2}$' then
+    perform private.fail('22023', 'country must be an ISO 3166-1 code.', 'country', 'bad_country', 'For example: US.');
+  end if;
+  if create_organization.billing_email is not null and not public.is_valid_email(create_organization.billing_email) then
+    perform private.fail('22023', 'billing_email is not an e-mail address.', 'billing_email', 'bad_email', 'Send one address, like billing@example.com.');
+  end if;
+  -- A slug somebody asked for must be free; one made from the name gets a suffix.
+  if create_organization.slug is null and exists (select 1 from public.organizations o where o.slug = v_slug) then
+    v_slug := v_slug || '-' || left(private.new_token(), 6);
+  end if;
+  begin
+    insert into public.organizations (name, slug, country, billing_email)
+    values (btrim(create_organization.name), v_slug, create_organization.country, create_organization.billing_email)
+    returning * into v_organization;
+  exception when unique_violation then
+    perform private.fail('23505', 'This slug is taken.', 'slug', 'taken', 'Choose another slug, or leave it out.');
+  end;
+  insert into public.organization_placements (organization_id) values (v_organization.id);
+  insert into public.subscriptions (organization_id, plan_id)
+  select v_organization.id, p.id from public.subscription_plans p where p.code = 'free';
+  insert into public.organization_memberships (organization_id, user_id, role) values (v_organization.id, v_user, 'owner');
+  return v_organization;
+end $$;
+comment on function public.create_organization(text, text, text, text) is
+  'Founds an organization on the free plan with the caller as its owner. Errors: 22023 bad value, 23505 slug taken, 42501 not signed in.';
+
+create function public.create_business(
+  organization_id uuid, name text, timezone text default 'UTC', country text default null, currency text default null,
+  slug text default null, locale text default 'en')
+returns public.businesses
+language plpgsql security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_slug text := coalesce(create_business.slug, private.slugify(create_business.name));
+  v_country text := create_business.country;
+  v_user uuid := private.current_user_id();
+  v_business public.businesses;
+  v_membership uuid;
+begin
+  perform private.require_organization(create_business.organization_id, 'organization.write');
+  perform private.check_length(create_business.name, 'name', 1, 200);
+  if v_country is null then
+    select o.country into v_country from public.organizations o where o.id = create_business.organization_id;
+  end if;
+  if v_country is null or v_country !~ '^[A-Z]{2}$' then
+    perform private.fail('22023', 'country must be an ISO 3166-1 code.', 'country', 'bad_country', 'For example: US.');
+  end if;
+  if not private.is_timezone(create_business.timezone) then
+    perform private.fail('22023', 'timezone is not a name of the tz database.', 'timezone', 'bad_timezone', 'For example: America/New_York.');
+  end if;
+  if coalesce(create_business.currency, 'USD') !~ '^[A-Z]{3}$' then
+    perform private.fail('22023', 'currency must be an ISO 4217 code.', 'currency', 'bad_currency', 'For example: USD.');
+  end if;
+  if coalesce(create_business.locale, 'en') !~ '^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$' then
+    perform private.fail('22023', 'locale must be a BCP 47 language tag.', 'locale', 'bad_locale', 'For example: en-US.');
+  end if;
+  if v_slug is null or v_slug !~ '^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$' or v_slug ~ '--' then
+    perform private.fail('22023', 'slug must be lower-case letters, digits and single hyphens.', 'slug', 'bad_slug', 'For example: bluebird-dental.');
+  end if;
+  if create_business.slug is null and exists (
+    select 1 from public.businesses b where b.organization_id = create_business.organization_id and b.slug = v_slug) then
+    v_slug := v_slug || '-' || left(private.new_token(), 6);
+  end if;
+  begin
+    insert into public.businesses (organization_id, name, slug, timezone, country, currency, locale)
+    values (create_business.organization_id, btrim(create_business.name), v_slug, create_business.timezone, v_country,
+            coalesce(create_business.currency, 'USD'), coalesce(create_business.locale, 'en'))
+    returning * into v_business;
+  exception when unique_violation then
+    perform private.fail('23505', 'This slug is taken in the organization.', 'slug', 'taken', 'Choose another slug, or leave it out.');
+  end;
+  if v_user is not null then
+    insert into public.business_memberships (business_id, user_id) values (v_business.id, v_user) returning id into v_membership;
+    insert into public.membership_roles (business_id, membership_id, role_id)
+    values (v_business.id, v_membership, (private.role_of(v_business.id, 'owner')).id);
+  end if;
+  return v_business;
+end $$;
+comment on function public.create_business(uuid, text, text, text, text, text, text) is
+  'Adds a business to an organization, with the caller as its owner. Needs organization.write. Errors: 22023 bad value, 23505 slug taken, PT402 plan limit.';
+
+create function public.my_businesses()
+returns table (business_id uuid, name text, slug text, organization_id uuid, organization_name text, timezone text,
+               country text, currency text, roles text[], permissions text[])
+language plpgsql stable security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_user uuid := private.current_user_id();
+begin
+  return query
+  select b.id, b.name, b.slug::text, o.id, o.name, b.timezone, b.country::text, b.currency::text,
+    array(select distinct r.code from (
+        select r.code from public.business_memberships m
+        join public.membership_roles mr on (mr.business_id, mr.membership_id) = (m.business_id, m.id)
+        join public.roles r on r.id = mr.role_id
+        where m.business_id = b.id and m.user_id = v_user and m.status = 'active'
+        union all
+        select om.role from public.organization_memberships om
+        where om.organization_id = o.id and om.user_id = v_user and om.status = 'active') r order by 1),
+    array(select a.permission from private.user_access a
+      where a.user_id = v_user and b.id = any (a.business_ids) order by 1)
+  from public.businesses b
+  join public.organizations o on o.id = b.organization_id
+  where b.id = any (private.my_business_ids('business.read'))
+  order by o.name, b.name, b.id;
+end $$;
+comment on function public.my_businesses() is 'The businesses of the caller with the roles and permissions held there.';
+
+-- Invitations ----------------------------------------------------------------------------------------
+
+create table public.invitations (
+  business_id uuid not null references public.businesses on delete cascade,
+  id uuid not null default private.new_id(),
+  email_normalized private.email_address not null,
+  role_id uuid not null references public.roles on delete restrict,
+  token_hash bytea not null,
+  status text not null default 'pending',
+  expires_at timestamptz not null default now() + interval '7 days',
+  invited_by uuid references auth.users on delete set null,
+  accepted_by uuid references auth.users on delete set null,
+  accepted_at timestamptz,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  primary key (business_id, id),
+  constraint invitations_token_hash_key unique (token_hash),
+  constraint invitations_status check (status in ('pending', 'accepted', 'revoked', 'expired'))
+);
+comment on table public.invitations is 'Open and past invitations. The token is shown once, to the inviter; only its hash is stored.';
+comment on column public.invitations.email_normalized is 'Only an account with this verified address may accept. @personal email';
+create unique index invitations_pending_key on public.invitations (business_id, email_normalized) where status = 'pending';
+create index invitations_role_id_idx on public.invitations (role_id);
+create index invitations_invited_by_idx on public.invitations (invited_by);
+create index invitations_accepted_by_idx on public.invitations (accepted_by);
+call private.protect('public.invitations', registry => true, reads => 'members.read', hidden_columns => array['token_hash']);
+call private.guard_status('public.invitations', 'status');
+
+create function public.invite_member(business_id uuid, email text, role text)
+returns table (invitation_id uuid, token text, expires_at timestamptz)
+language plpgsql security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_email text := public.normalize_email(invite_member.email);
+  v_role public.roles;
+  v_token text := private.new_token();
+begin
+  perform private.require(invite_member.business_id, 'members.write');
+  if v_email is null then
+    perform private.fail('22023', 'email is not an e-mail address.', 'email', 'bad_email', 'Send one address, like ana@example.com.');
+  end if;
+  perform private.lock_business(invite_member.business_id);
+  v_role := private.role_of(invite_member.business_id, invite_member.role);
+  perform private.require_rank(invite_member.business_id, v_role.rank, false, 'role');
+  if exists (select 1 from public.business_memberships m join auth.users u on u.id = m.user_id
+             where m.business_id = invite_member.business_id and m.status <> 'removed' and public.normalize_email(u.email) = v_email) then
+    perform private.fail('23505', 'This person is a member already.', 'email', 'already_member', 'Change their roles instead.');
+  end if;
+  -- A second invitation replaces the first: its token stops working.
+  update public.invitations i set status = 'revoked'
+  where i.business_id = invite_member.business_id and i.email_normalized = v_email and i.status = 'pending';
+  return query
+  insert into public.invitations as i (business_id, email_normalized, role_id, token_hash, invited_by)
+  values (invite_member.business_id, v_email, v_role.id, private.token_hash(v_token), private.current_user_id())
+  returning i.id, v_token, i.expires_at;
+end $$;
+comment on function public.invite_member(uuid, text, text) is
+  'Invites an e-mail address with a role of up to one''s own rank. Returns the token once: send it to that address. Needs members.write. Valid for 7 days; inviting again replaces it.';
+
+create function public.revoke_invitation(business_id uuid, invitation_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+#variable_conflict use_column
+begin
+  perform private.require(revoke_invitation.business_id, 'members.write');
+  perform private.lock_business(revoke_invitation.business_id);
+  update public.invitations i set status = 'revoked'
+  where i.business_id = revoke_invitation.business_id and i.id = revoke_invitation.invitation_id and i.status = 'pending';
+  if not found then
+    perform private.fail('PT404', 'There is no open invitation with this id.', 'invitation_id', 'not_found', 'List the open invitations of the business.');
+  end if;
+end $$;
+comment on function public.revoke_invitation(uuid, uuid) is 'Takes an open invitation back; its token stops working at once. Needs members.write.';
+
+create function public.resend_invitation(business_id uuid, invitation_id uuid)
+returns table (new_invitation_id uuid, token text, expires_at timestamptz)
+language plpgsql security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_email text;
+  v_role text;
+begin
+  perform private.require(resend_invitation.business_id, 'members.write');
+  select i.email_normalized, r.code into v_email, v_role from public.invitations i join public.roles r on r.id = i.role_id
+  where i.business_id = resend_invitation.business_id and i.id = resend_invitation.invitation_id and i.status in ('pending', 'expired');
+  if not found then
+    perform private.fail('PT404', 'There is no open invitation with this id.', 'invitation_id', 'not_found', 'Invite the person again.');
+  end if;
+  return query select i.invitation_id, i.token, i.expires_at from public.invite_member(resend_invitation.business_id, v_email, v_role) i;
+end $$;
+comment on function public.resend_invitation(uuid, uuid) is 'Replaces an open or expired invitation by a new one with a new token. Needs members.write.';
+
+create function public.accept_invitation(token text) returns public.business_memberships
+language plpgsql security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_user uuid := private.require_user();
+  v_business uuid;
+  v_invitation public.invitations;
+  v_membership public.business_memberships;
+begin
+  -- Lock the business first, then consume: of eight at once exactly one updates a row.
+  select i.business_id into v_business from public.invitations i where i.token_hash = private.token_hash(accept_invitation.token);
+  if found then
+    perform private.lock_business(v_business);
+    update public.invitations i set status = 'accepted', accepted_by = v_user, accepted_at = now()
+    where i.token_hash = private.token_hash(accept_invitation.token) and i.status = 'pending' and i.expires_at > now()
+      -- The address must be the caller's, and proven.
+      and exists (select 1 from auth.users u where u.id = v_user and u.email_confirmed_at is not null
+                  and public.normalize_email(u.email) = i.email_normalized)
+      -- Whoever invited must still be entitled to give this role.
+      and (i.invited_by is null or private.member_rank(i.invited_by, i.business_id) >= (select r.rank from public.roles r where r.id = i.role_id))
+      and exists (select 1 from private.business_directory d where d.business_id = i.business_id and d.is_writable)
+    returning * into v_invitation;
+  end if;
+  if v_invitation.id is null then
+    -- One text for all reasons: it tells a guesser nothing.
+    perform private.fail('PT404', 'This invitation is not valid.', 'token', 'invalid_invitation',
+      'Sign in with the invited, confirmed address, or ask for a new invitation.');
+  end if;
+  insert into public.business_memberships as m (business_id, user_id) values (v_business, v_user)
+  on conflict (business_id, user_id) do update set status = 'active', joined_at = now() where m.status = 'removed'
+  returning * into v_membership;
+  if v_membership.id is null then
+    perform private.fail('23505', 'You are a member of this business already.', 'token', 'already_member', 'Nothing to do.');
+  end if;
+  insert into public.membership_roles (business_id, membership_id, role_id)
+  values (v_business, v_membership.id, v_invitation.role_id) on conflict do nothing;
+  return v_membership;
+end $$;
+comment on function public.accept_invitation(text) is
+  'Joins the business of an invitation. The caller''s confirmed e-mail address must be the invited one. Single use, also under concurrency; one error text (PT404) for every reason.';
+
+-- Members --------------------------------------------------------------------------------------------
+
+create function private.member_of(business_id uuid, membership_id uuid) returns public.business_memberships
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_membership public.business_memberships;
+begin
+  select * into v_membership from public.business_memberships m
+  where m.business_id = member_of.business_id and m.id = member_of.membership_id and m.status <> 'removed';
+  if not found then
+    perform private.fail('PT404', 'There is no such member in this business.', 'membership_id', 'not_found', 'List the members of the business.');
+  end if;
+  return v_membership;
+end $$;
+comment on function private.member_of(uuid, uuid) is 'A present member of the business; raises PT404 otherwise.';
+
+create function public.change_member_roles(business_id uuid, membership_id uuid, roles text[]) returns text[]
+language plpgsql security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_membership public.business_memberships;
+  v_role public.roles;
+  v_ids uuid[] := '{}';
+  v_code text;
+begin
+  perform private.require(change_member_roles.business_id, 'members.write');
+  if coalesce(cardinality(change_member_roles.roles), 0) = 0 then
+    perform private.fail('22023', 'roles must name at least one role.', 'roles', 'empty', 'To take all rights, remove the member.');
+  end if;
+  perform private.lock_business(change_member_roles.business_id);
+  v_membership := private.member_of(change_member_roles.business_id, change_member_roles.membership_id);
+  perform private.require_rank(change_member_roles.business_id,
+    private.member_rank(v_membership.user_id, change_member_roles.business_id), true, 'membership_id');
+  foreach v_code in array change_member_roles.roles loop
+    v_role := private.role_of(change_member_roles.business_id, v_code);
+    perform private.require_rank(change_member_roles.business_id, v_role.rank, false, 'roles');
+    v_ids := v_ids || v_role.id;
+  end loop;
+  -- New ones first, so that an owner who stays owner is never without the role.
+  insert into public.membership_roles (business_id, membership_id, role_id)
+  select v_membership.business_id, v_membership.id, r from unnest(v_ids) r on conflict do nothing;
+  delete from public.membership_roles mr
+  where mr.business_id = v_membership.business_id and mr.membership_id = v_membership.id and mr.role_id <> all (v_ids);
+  return array(select r.code from public.membership_roles mr join public.roles r on r.id = mr.role_id
+    where mr.business_id = v_membership.business_id and mr.membership_id = v_membership.id order by r.rank desc, r.code);
+end $$;
+comment on function public.change_member_roles(uuid, uuid, text[]) is
+  'Replaces the roles of a member. Needs members.write, a rank above the member''s (owners: also equals) and not below the new roles''. The last owner stays owner.';
+
+create function public.remove_member(business_id uuid, membership_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_membership public.business_memberships;
+begin
+  -- Anybody may leave; removing others needs the right and the rank.
+  if not exists (select 1 from public.business_memberships m where m.business_id = remove_member.business_id
+                 and m.id = remove_member.membership_id and m.user_id = private.current_user_id() and m.status = 'active') then
+    perform private.require(remove_member.business_id, 'members.write');
+  end if;
+  perform private.lock_business(remove_member.business_id);
+  v_membership := private.member_of(remove_member.business_id, remove_member.membership_id);
+  if v_membership.user_id is distinct from private.current_user_id() then
+    perform private.require_rank(remove_member.business_id,
+      private.member_rank(v_membership.user_id, remove_member.business_id), true, 'membership_id');
+  end if;
+  update public.business_memberships m set status = 'removed'
+  where m.business_id = v_membership.business_id and m.id = v_membership.id;
+  delete from public.membership_roles mr
+  where mr.business_id = v_membership.business_id and mr.membership_id = v_membership.id;
+end $$;
+comment on function public.remove_member(uuid, uuid) is
+  'Ends a membership; rights are gone at the next statement. Needs members.write and a higher rank; members may remove themselves. The last owner cannot go.';
+
+grant execute on function
+  public.create_organization(text, text, text, text), public.create_business(uuid, text, text, text, text, text, text),
+  public.my_businesses(), public.invite_member(uuid, text, text), public.revoke_invitation(uuid, uuid),
+  public.resend_invitation(uuid, uuid), public.accept_invitation(text),
+  public.change_member_roles(uuid, uuid, text[]), public.remove_member(uuid, uuid)
+  to authenticated, service_role;
