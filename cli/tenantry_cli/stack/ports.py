@@ -1,0 +1,58 @@
+"""TCP ports of 127.0.0.1, the only address that any part listens on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+import psutil
+
+DEFAULT_PORT = 54321
+
+
+class PortError(RuntimeError):
+    """The public port cannot be used; the message names the setting to change."""
+
+
+def free_port(preferred: int | None = None) -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on: `preferred` if it is free."""
+    if preferred and is_port_free(preferred):
+        return preferred
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def is_port_free(port: int) -> bool:
+    """Whether we could listen on 127.0.0.1:`port`."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def port_taken(port: int) -> str:
+    """What to say when the public port is in use, with the owner where the system tells."""
+    owner = ""
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,)
+            if listens and connection.pid:
+                name = psutil.Process(connection.pid).name()
+                owner = f" by {name} (process {connection.pid})"
+    return (
+        f"port {port} is taken{owner}. Stop that program, or choose another port with "
+        f"TENANTRY_PORT, for example: TENANTRY_PORT={free_port(port + 10)} tenantry up"
+    )
+
+
+def configured_port() -> int:
+    """TENANTRY_PORT, or 54321. Raises PortError if it is not a port."""
+    text = os.environ.get("TENANTRY_PORT", str(DEFAULT_PORT))
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise PortError(f"TENANTRY_PORT must be a port from 1 to 65535, not {text!r}")
+    return int(text)

@@ -1,0 +1,206 @@
+"""The process that owns the stack: starts its parts, restarts what crashes, stops them all.
+
+Run as `python -m tenantry_cli.stack.supervisor`; `tenantry up` does that in the background.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+
+import psutil
+import psycopg
+
+from tenantry_cli.migrate import MigrationError
+from tenantry_cli.project import Project, find_project
+from tenantry_cli.stack.account import AccountError
+from tenantry_cli.stack.bootstrap import initialise, prepare_server
+from tenantry_cli.stack.child import Child, StartError
+from tenantry_cli.stack.database import DatabaseError
+from tenantry_cli.stack.home import Busy, Home, PartState, StackState, sweep
+from tenantry_cli.stack.installation import PostgresError
+from tenantry_cli.stack.keys import load_or_create_keys
+from tenantry_cli.stack.parts import (
+    Part,
+    Ports,
+    Stack,
+    functions_part,
+    gateway_part,
+    lite_part,
+    postgres_part,
+    postgrest_part,
+)
+from tenantry_cli.stack.ports import (
+    PortError,
+    configured_port,
+    free_port,
+    is_port_free,
+    port_taken,
+)
+from tenantry_cli.stack.postgres import SUPERUSER, Cluster
+from tenantry_cli.stack.programs import ProgramMissing
+
+_LOG_LIMIT = 10 * 1024 * 1024
+
+logger = logging.getLogger("tenantry.supervisor")
+
+
+class Supervisor:
+    """Runs a whole stack until it is told to stop."""
+
+    def __init__(self, project: Project, home: Home, api_port: int) -> None:
+        self.project = project
+        self.home = home
+        self.api_port = api_port
+        self.children: list[Child] = []
+        self._stop = asyncio.Event()
+        me = psutil.Process()
+        self.state = StackState(me.pid, me.create_time(), api_port=api_port, started_at=time.time())
+
+    def say(self, message: str) -> None:
+        """Tell whoever waits for the start what is going on."""
+        logger.info(message)
+        self.state.message = message
+        self.report()
+
+    def report(self) -> None:
+        self.state.write(self.home.state)
+
+    async def run(self) -> int:
+        """Start, serve until a signal comes, stop. Returns the exit status."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGCHLD, self._notice_ends)
+        start = asyncio.create_task(self._start_all())
+        stop = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
+        failure = await self._failure(start)
+        if failure is None:
+            await stop
+        else:
+            logger.error("the stack did not start: %s", failure)
+            stop.cancel()
+        await self._stop_all()
+        self.state.phase = "failed" if failure else "stopped"
+        self.state.message = failure or ""
+        self.report()
+        return 1 if failure else 0
+
+    async def _failure(self, start: asyncio.Task[None]) -> str | None:
+        """Why the start failed; None if it succeeded or was interrupted."""
+        if not start.done():
+            start.cancel()
+        try:
+            await start
+        except asyncio.CancelledError:
+            return None
+        except (
+            StartError,
+            PortError,
+            PostgresError,
+            DatabaseError,
+            AccountError,
+            ProgramMissing,
+            MigrationError,
+        ) as error:
+            return str(error)
+        except psycopg.Error as error:
+            return f"the database refused: {error}"
+        return None
+
+    def _notice_ends(self) -> None:
+        for child in self.children:
+            child.notice_end()
+
+    async def _start_all(self) -> None:
+        began = time.monotonic()
+        previous = StackState.read(self.home.state)
+        if left := await asyncio.to_thread(sweep, previous):
+            logger.warning("stopped what an earlier supervisor left behind: %s", ", ".join(left))
+        if not is_port_free(self.api_port):
+            raise PortError(port_taken(self.api_port))
+        stack = self._describe_stack(previous)
+        cluster = Cluster(self.home.postgres, stack.keys.passwords[SUPERUSER])
+        if not cluster.exists:
+            self.say("creating the database")
+        await self._start(postgres_part(stack, cluster))
+        await asyncio.to_thread(prepare_server, stack.server)
+        self.say("starting Auth and Storage")
+        await self._start(lite_part(stack))
+        await asyncio.to_thread(initialise, self.project, self.home, stack.server, self.say)
+        self.say("starting the API")
+        later = (postgrest_part(stack, cluster), functions_part(stack), gateway_part(stack))
+        await self._start_together([part for part in later if part is not None])
+        self.state.phase = "ready"
+        self.state.start_seconds = round(time.monotonic() - began, 2)
+        self.say(f"ready after {self.state.start_seconds} s")
+
+    async def _start(self, part: Part) -> None:
+        state = self.state.parts.setdefault(part.name, PartState())
+        child = Child(part, state, self.home.log(part.name), self.report)
+        self.children.append(child)
+        await child.start_first()
+
+    async def _start_together(self, parts: list[Part]) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for part in parts:
+                    group.create_task(self._start(part))
+        except ExceptionGroup as failures:  # the first failure has cancelled the others
+            raise failures.exceptions[0] from None
+
+    def _describe_stack(self, previous: StackState | None) -> Stack:
+        before = {name: part.port for name, part in previous.parts.items()} if previous else {}
+        ports = Ports(
+            api=self.api_port,
+            postgres=free_port(before.get("postgres")),  # DB_URL stays the same where it can
+            postgrest=free_port(before.get("postgrest")),
+            postgrest_admin=free_port(),
+            lite=free_port(before.get("lite")),
+            functions=free_port(before.get("functions")),
+        )
+        return Stack(self.project, self.home, load_or_create_keys(self.home.secrets), ports)
+
+    async def _stop_all(self) -> None:
+        self.state.phase = "stopping"
+        self.report()
+        # The edge first, then what it uses, the database last.
+        await asyncio.gather(*(c.stop() for c in self.children if c.part.name != "postgres"))
+        for child in self.children:
+            if child.part.name == "postgres":
+                await child.stop()
+
+
+def main() -> int:
+    """Run the stack of the project around the working directory. Returns the exit status."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    project = find_project()
+    home = Home(project.home)
+    try:
+        with home.claim():
+            rotate_logs(home)
+            return asyncio.run(_run(project, home))
+    except (Busy, PortError) as error:
+        logger.error(error)
+        return 1
+
+
+async def _run(project: Project, home: Home) -> int:
+    return await Supervisor(project, home, configured_port()).run()
+
+
+def rotate_logs(home: Home) -> None:
+    """Put a log over 10 MB aside, keeping one older generation."""
+    for log in home.logs.glob("*.log"):
+        if log.stat().st_size > _LOG_LIMIT:
+            log.replace(log.with_suffix(".log.1"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
