@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tenantry_cli.commands import migrate, stack
+from tenantry_cli.commands import doctor, migrate, stack
 
 app = typer.Typer(
     name="tenantry",
@@ -14,6 +14,6 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # locals hold passwords
 )
 
-for command in (stack.up, stack.down, stack.status, stack.reset, stack.logs):
+for command in (stack.up, stack.down, stack.status, stack.reset, stack.logs, doctor.doctor):
     app.command()(command)
 app.add_typer(migrate.app, name="migrate")

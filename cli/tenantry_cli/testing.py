@@ -1,5 +1,8 @@
 """Pytest fixtures: a Postgres for the test run, a migrated template, and cheap copies of it.
 
+`local_stack` is the whole stack on free ports, for tests that need HTTP; it ends with the test run,
+even when that is killed.
+
 Load with `pytest_plugins = ["tenantry_cli.testing"]`. By default each pytest process starts the
 embedded Postgres on a free port and removes it at the end; the running stack is never touched.
 
@@ -26,6 +29,7 @@ from psycopg.rows import TupleRow
 
 from tenantry_cli.migrate import apply_migrations, read_migrations
 from tenantry_cli.project import find_project
+from tenantry_cli.stack.control import RunningStack, start, stop
 from tenantry_cli.stack.database import (
     LOGIN_ROLES,
     Server,
@@ -35,7 +39,9 @@ from tenantry_cli.stack.database import (
     prepare_cluster,
     wait_until_reachable,
 )
+from tenantry_cli.stack.home import Home
 from tenantry_cli.stack.installation import find_programs
+from tenantry_cli.stack.ports import free_port
 from tenantry_cli.stack.postgres import (
     SUPERUSER,
     THROWAWAY_SETTINGS,
@@ -121,6 +127,31 @@ def chosen_server() -> AbstractContextManager[Server]:
     if os.environ.get("TENANTRY_TEST_POSTGRES") == "docker":
         return _docker_server()
     return throwaway_server(os.environ.get("TENANTRY_TEST_POSTGRES_BIN"))
+
+
+@contextmanager
+def throwaway_stack() -> Iterator[RunningStack]:
+    """The whole local stack, migrated and seeded, inside the `with` block only."""
+    with tempfile.TemporaryDirectory(prefix="tenantry-test-") as directory:
+        home = Home(Path(directory) / "home")
+        settings = {
+            "TENANTRY_PORT": str(free_port()),
+            "TENANTRY_STOP_WITH": str(os.getpid()),
+            "TENANTRY_HOME": str(home.directory),
+        }
+        try:
+            yield start(find_project(), home, lambda state: None, settings)
+        finally:
+            stop(home)
+
+
+@pytest.fixture(scope="session")
+def local_stack() -> Iterator[RunningStack]:
+    """A running stack of its own, shared by the tests of this process: `.origin`, `.keys`,
+    `.server` and `.variables()`.
+    """
+    with throwaway_stack() as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import psutil
@@ -76,10 +76,15 @@ def require_running_stack(home: Home) -> RunningStack:
     raise StackError("the stack is not running: start it with `tenantry up`")
 
 
-def start(project: Project, home: Home, show: Callable[[StackState], None]) -> RunningStack:
+def start(
+    project: Project,
+    home: Home,
+    show: Callable[[StackState], None],
+    settings: Mapping[str, str] = os.environ,
+) -> RunningStack:
     """Start a supervisor in the background and return when the stack is ready.
 
-    Calls `show` whenever the supervisor reports something new. Returns at once if the stack runs
+    `settings` are environment variables (TENANTRY_PORT); others come from ours. Calls `show` whenever the supervisor reports something new. Returns at once if the stack runs
     already. Raises StackError or PortError.
     """
     if stack := running_stack(home):
@@ -88,7 +93,7 @@ def start(project: Project, home: Home, show: Callable[[StackState], None]) -> R
     log = home.log("supervisor")
     supervisor: subprocess.Popen[bytes] | None = None
     if not home.is_claimed():
-        supervisor = _launch(project, home)
+        supervisor = _launch(project, home, settings)
     try:
         return _wait_until_ready(home, supervisor, show)
     except KeyboardInterrupt:
@@ -96,8 +101,8 @@ def start(project: Project, home: Home, show: Callable[[StackState], None]) -> R
         raise StackError(f"interrupted; everything is stopped. The log is {log}") from None
 
 
-def _launch(project: Project, home: Home) -> subprocess.Popen[bytes]:
-    port = configured_port()
+def _launch(project: Project, home: Home, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    port = configured_port(settings)
     # What an earlier supervisor left behind may hold the port; it is the next one's to clear.
     left_behind = StackState.read(home.state)
     held_by_us = (
@@ -114,7 +119,7 @@ def _launch(project: Project, home: Home) -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=project.root,
-            env={**os.environ, "TENANTRY_HOME": str(home.directory)},
+            env={**os.environ, **settings, "TENANTRY_HOME": str(home.directory)},
             start_new_session=True,
         )
 

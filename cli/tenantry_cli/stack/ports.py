@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Mapping
 
 import psutil
 
@@ -50,9 +51,9 @@ def port_taken(port: int) -> str:
     )
 
 
-def configured_port() -> int:
+def configured_port(settings: Mapping[str, str] = os.environ) -> int:
     """TENANTRY_PORT, or 54321. Raises PortError if it is not a port."""
-    text = os.environ.get("TENANTRY_PORT", str(DEFAULT_PORT))
+    text = settings.get("TENANTRY_PORT", str(DEFAULT_PORT))
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
         raise PortError(f"TENANTRY_PORT must be a port from 1 to 65535, not {text!r}")
     return int(text)

@@ -1,12 +1,15 @@
 """The process that owns the stack: starts its parts, restarts what crashes, stops them all.
 
-Run as `python -m tenantry_cli.stack.supervisor`; `tenantry up` does that in the background.
+Run as `python -m tenantry_cli.stack.supervisor`; `tenantry up` does that in the background. With
+TENANTRY_STOP_WITH=<process id> the stack stops when that process ends (test runs use it).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import signal
 import sys
 import time
@@ -43,6 +46,7 @@ from tenantry_cli.stack.ports import (
 from tenantry_cli.stack.postgres import SUPERUSER, Cluster
 from tenantry_cli.stack.programs import ProgramMissing
 
+_OWNER_SECONDS = 0.5
 _LOG_LIMIT = 10 * 1024 * 1024
 
 logger = logging.getLogger("tenantry.supervisor")
@@ -75,6 +79,7 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGCHLD, self._notice_ends)
+        owner = asyncio.create_task(self._stop_with_owner())
         start = asyncio.create_task(self._start_all())
         stop = asyncio.create_task(self._stop.wait())
         await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -84,11 +89,23 @@ class Supervisor:
         else:
             logger.error("the stack did not start: %s", failure)
             stop.cancel()
+        owner.cancel()
         await self._stop_all()
         self.state.phase = "failed" if failure else "stopped"
         self.state.message = failure or ""
         self.report()
         return 1 if failure else 0
+
+    async def _stop_with_owner(self) -> None:
+        pid = os.environ.get("TENANTRY_STOP_WITH")
+        if pid is None:
+            return
+        with contextlib.suppress(psutil.Error):
+            owner = psutil.Process(int(pid))
+            while owner.is_running() and owner.status() != psutil.STATUS_ZOMBIE:
+                await asyncio.sleep(_OWNER_SECONDS)
+        logger.warning("process %s has ended, so the stack stops", pid)
+        self._stop.set()
 
     async def _failure(self, start: asyncio.Task[None]) -> str | None:
         """Why the start failed; None if it succeeded or was interrupted."""
