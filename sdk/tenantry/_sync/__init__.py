@@ -1,0 +1,1 @@
+"""The client without async. Made from `tenantry._async`: change that only."""

@@ -1,0 +1,78 @@
+# Made from _async/organizations.py by tools/generate_sync.py: do not edit.
+"""Organizations: who pays."""
+
+from __future__ import annotations
+
+from typing import Unpack
+from uuid import UUID
+
+from tenantry._generated.arguments import OrganizationUpdate
+from tenantry._keyset import DEFAULT_PAGE_SIZE, by_age
+from tenantry._reply import columns_of
+from tenantry._sync.page import Pages
+from tenantry._sync.resource import Resource, check_changes, check_id, not_found
+from tenantry.models import Organization
+
+
+class Organizations(Resource):
+    """Organizations of the signed-in user."""
+
+    def create(
+        self,
+        *,
+        name: str,
+        slug: str | None = None,
+        country: str | None = None,
+        billing_email: str | None = None,
+    ) -> Organization:
+        """Found an organization on the free plan, with you as its owner.
+
+        It has no idempotency key: after a TransportError with `maybe_applied`, list yours first.
+
+        Args:
+            slug: Short name in addresses, unique; made from the name by default.
+            country: ISO 3166-1 alpha-2, such as `US`.
+
+        Raises:
+            ValidationError: Naming the field.
+            Conflict: The slug is taken.
+        """
+        arguments = {
+            "name": name, "slug": slug, "country": country, "billing_email": billing_email,
+        }  # fmt: skip
+        reply = self._call("create_organization", arguments, returns=Organization)
+        return reply.one(Organization)
+
+    def get(self, organization_id: UUID | str) -> Organization:
+        """An organization. Raises NotFound, also for one you are not in."""
+        query = self._table("organizations").select(columns_of(Organization))
+        reply = self._send(query.eq("id", check_id(organization_id)))
+        rows = reply.many(Organization)
+        if not rows:
+            raise not_found("organizations", organization_id, reply)
+        return rows[0]
+
+    def list(
+        self,
+        *,
+        newest_first: bool = True,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        after: str | None = None,
+    ) -> Pages[Organization]:
+        """Your organizations."""
+        query = self._table("organizations").select(columns_of(Organization))
+        return self._pages(
+            query, Organization, keyset=by_age(newest_first), page_size=page_size, after=after
+        )
+
+    def update(
+        self, organization_id: UUID | str, **changes: Unpack[OrganizationUpdate]
+    ) -> Organization:
+        """Change name, billing address or country. Raises NotFound, ValidationError."""
+        query = (
+            self._table("organizations")
+            .update(check_changes(changes, OrganizationUpdate))
+            .eq("id", check_id(organization_id))
+            .select(columns_of(Organization))
+        )
+        return self._updated("organizations", organization_id, query, Organization)
