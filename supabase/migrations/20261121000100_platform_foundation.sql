@@ -61,6 +61,18 @@ alter text search configuration private.names
   alter mapping for asciiword, asciihword, hword_asciipart, hword, hword_part, word with extensions.unaccent, pg_catalog.simple;
 comment on text search configuration private.names is 'Words without accents and without stemming: for names and addresses.';
 
+-- Platform plane, because Postgres checks EXECUTE on a function in an index as the role that writes.
+create function private.customer_document(first_name text, last_name text, company_name text, primary_email text, primary_phone text, city text, notes text)
+returns tsvector
+language sql immutable parallel safe
+begin atomic
+  select pg_catalog.setweight(pg_catalog.to_tsvector('private.names', pg_catalog.concat_ws(' ', first_name, last_name, company_name)), 'A')
+    || pg_catalog.setweight(pg_catalog.to_tsvector('private.names', pg_catalog.concat_ws(' ', primary_email, primary_phone)), 'B')
+    || pg_catalog.setweight(pg_catalog.to_tsvector('private.names', pg_catalog.concat_ws(' ', city, notes)), 'C');
+end;
+comment on function private.customer_document(text, text, text, text, text, text, text) is 'What search_customers() looks in: names first, then addresses, then city and notes.';
+grant execute on function private.customer_document(text, text, text, text, text, text, text) to authenticated, service_role;
+
 -- The caller --------------------------------------------------------------------------------------
 
 create function private.current_user_id() returns uuid

@@ -75,17 +75,8 @@ comment on column customers.deleted_at is 'Set when the customer was removed; ca
 
 -- The list, newest first, and its keyset pages.
 create index customers_created_at_idx on customers (business_id, created_at desc, id desc);
-create function customer_document(first_name text, last_name text, company_name text, primary_email text, primary_phone text, city text, notes text)
-returns tsvector
-language sql immutable parallel safe
-begin atomic
-  select pg_catalog.setweight(pg_catalog.to_tsvector('private.names', pg_catalog.concat_ws(' ', first_name, last_name, company_name)), 'A')
-    || pg_catalog.setweight(pg_catalog.to_tsvector('private.names', pg_catalog.concat_ws(' ', primary_email, primary_phone)), 'B')
-    || pg_catalog.setweight(pg_catalog.to_tsvector('private.names', pg_catalog.concat_ws(' ', city, notes)), 'C');
-end;
-comment on function customer_document(text, text, text, text, text, text, text) is 'What search_customers() looks in: names first, then addresses, then city and notes.';
 create index customers_search_idx on customers using gin (business_id,
-  customer_document(first_name, last_name, company_name, primary_email, primary_phone, city, notes)) with (fastupdate = off);
+  private.customer_document(first_name, last_name, company_name, primary_email, primary_phone, city, notes)) with (fastupdate = off);
 create index customers_owner_idx on customers (business_id, owner_membership_id);
 create index customers_merged_into_idx on customers (business_id, merged_into_id) where merged_into_id is not null;
 create index customers_primary_phone_idx on customers (business_id, primary_phone);

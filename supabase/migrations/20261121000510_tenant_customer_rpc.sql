@@ -196,11 +196,11 @@ begin
   return query
   with hits as (
     -- Of a word that thousands share any 500 are ranked: the order among those tells nothing anyway.
-    select f.id, 1.0 + ts_rank(customer_document(f.first_name, f.last_name, f.company_name, f.primary_email, f.primary_phone, f.city, f.notes), v_query) as rank
+    select f.id, 1.0 + ts_rank(private.customer_document(f.first_name, f.last_name, f.company_name, f.primary_email, f.primary_phone, f.city, f.notes), v_query) as rank
     from (
       select c.* from customers c
       where v_query is not null and c.business_id = search_customers.business_id
-        and customer_document(c.first_name, c.last_name, c.company_name, c.primary_email, c.primary_phone, c.city, c.notes) @@ v_query
+        and private.customer_document(c.first_name, c.last_name, c.company_name, c.primary_email, c.primary_phone, c.city, c.notes) @@ v_query
       limit 500) f
     union all
     select p.customer_id, case when p.normalized in (v_part, '+' || v_digits) then 3.0 else 1.5 end
