@@ -84,8 +84,9 @@ def start(
 ) -> RunningStack:
     """Start a supervisor in the background and return when the stack is ready.
 
-    `settings` are environment variables (TENANTRY_PORT); others come from ours. Calls `show` whenever the supervisor reports something new. Returns at once if the stack runs
-    already. Raises StackError or PortError.
+    `settings` are environment variables (TENANTRY_PORT); others come from ours. Calls `show`
+    whenever the supervisor reports something new. Returns at once if the stack runs already.
+    Raises StackError or PortError.
     """
     if stack := running_stack(home):
         return stack

@@ -102,7 +102,9 @@ class Supervisor:
             return
         with contextlib.suppress(psutil.Error):
             owner = psutil.Process(int(pid))
-            while owner.is_running() and owner.status() != psutil.STATUS_ZOMBIE:
+            while True:  # it is not our child, so nothing tells us
+                if not owner.is_running() or owner.status() == psutil.STATUS_ZOMBIE:
+                    break
                 await asyncio.sleep(_OWNER_SECONDS)
         logger.warning("process %s has ended, so the stack stops", pid)
         self._stop.set()
