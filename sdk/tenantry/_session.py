@@ -60,7 +60,7 @@ class SignUp(BaseModel):
 class TokenState:
     """The bearer token in use. Shared by all clients made from one; changed only under its lock."""
 
-    access_token: str | None = None
+    access_token: str | None = field(default=None, repr=False)
     session: Session | None = None
     #: On this machine's monotonic clock: the wall clocks of two machines differ.
     _renew_at: float = field(default=0.0, repr=False)
