@@ -1,0 +1,181 @@
+"""The gateway: one request from its head to its answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from tenantry_gateway.console import Console
+from tenantry_gateway.cors import Cors
+from tenantry_gateway.errors import GatewayError, error_response
+from tenantry_gateway.hygiene import Exchange, check_head, new_request_id, request_id_of
+from tenantry_gateway.keys import KeyRing
+from tenantry_gateway.limits import FairSlots
+from tenantry_gateway.metrics import CONTENT_TYPE, Metrics
+from tenantry_gateway.proxy import AnswerBroken, Proxy
+from tenantry_gateway.routes import Route, route_of
+from tenantry_gateway.services import Services
+from tenantry_gateway.settings import Settings
+from tenantry_gateway.upstreams import Upstreams
+
+SERVER_NAME = "tenantry"
+CLIENT_GONE = 499  # as nginx counts a client that left before its answer
+
+log = logging.getLogger("tenantry_gateway")
+
+_SERVICES = (Route.REST, Route.AUTH, Route.STORAGE, Route.FUNCTIONS)
+
+
+class Gateway:
+    """Answers requests. Make it inside a running event loop, and `close` it at the end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self._cors = Cors(settings.cors_origins)
+        self._console = Console(settings.console_dir)
+        self._keys = KeyRing(settings)
+        self._services = Services(settings, self._keys)
+        self._upstreams = Upstreams(settings)
+        self._proxy = Proxy(settings, self.metrics, self._decorate)
+        self._slots = {
+            route: FairSlots(
+                settings.concurrency,
+                settings.concurrency_per_tenant,
+                settings.waiting_per_tenant,
+                settings.waiting_seconds,
+            )
+            for route in _SERVICES
+        }
+
+    async def close(self) -> None:
+        """Close the connections to the services."""
+        await self._proxy.close()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request. Raises only where the connection must be cut."""
+        route = route_of(request.raw_path)
+        request_id = request_id_of(request)
+        started = time.perf_counter()
+        status = CLIENT_GONE
+        self.metrics.begin(route)
+        try:
+            response = await self._answer_or_explain(request, route, request_id)
+            status = response.status
+            return response
+        except AnswerBroken as broken:
+            log.warning("%s: %s", request_id, broken)
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            self.metrics.end(route, request.method, status, seconds)
+            if status >= 500 or self.settings.log_requests:
+                _log_request(request_id, route, request.method, status, seconds)
+
+    async def _answer_or_explain(
+        self, request: web.BaseRequest, route: Route, request_id: str
+    ) -> web.StreamResponse:
+        exchange = None
+        try:
+            exchange = check_head(request, route, request_id, self.settings.max_url_bytes)
+            response = await self._answer(exchange)
+        except GatewayError as error:
+            self.metrics.rejected(route, error.reason)
+            response = error_response(error, route, request_id)
+        except ConnectionError:
+            raise
+        except Exception:
+            log.exception("%s: unexpected failure", request_id)
+            failure = GatewayError(
+                500,
+                "internal_error",
+                "The gateway failed",
+                "Report the request_id if it persists.",
+                close=True,
+            )
+            response = error_response(failure, route, request_id)
+        if not response.prepared:
+            self._finish(response, route, request_id, request.headers.get("Origin"))
+        return response
+
+    def explain(self, error: GatewayError) -> web.Response:
+        """The answer to bytes that are not an HTTP request."""
+        request_id = new_request_id()
+        self.metrics.rejected(Route.CONSOLE, error.reason)
+        response = error_response(error, Route.CONSOLE, request_id)
+        self._finish(response, Route.CONSOLE, request_id, None)
+        return response
+
+    async def _answer(self, exchange: Exchange) -> web.StreamResponse:
+        route = exchange.route
+        if exchange.method == "OPTIONS" and route.for_browsers:
+            return self._cors.preflight(exchange)
+        if route in self._slots:
+            upstream = await self._upstreams.resolve(exchange)
+            forward = await self._services.prepare(exchange, upstream)
+            return await self._proxy.send(exchange, forward, self._slots[route])
+        return _LOCAL[route](self, exchange)
+
+    def _realtime(self, exchange: Exchange) -> web.StreamResponse:
+        raise GatewayError(
+            501,
+            "realtime_not_available",
+            "Realtime is not available on this stack",
+            "Poll the tables, or use the SDK's stream(), which does.",
+        )
+
+    def _health(self, exchange: Exchange) -> web.StreamResponse:
+        _only_read(exchange)
+        body = json.dumps({"status": "ok"}).encode()
+        return web.Response(body=body, content_type="application/json")
+
+    def _metrics(self, exchange: Exchange) -> web.StreamResponse:
+        _only_read(exchange)
+        return web.Response(body=self.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    def _page(self, exchange: Exchange) -> web.StreamResponse:
+        return self._console.answer(exchange)
+
+    def _decorate(self, exchange: Exchange, response: web.StreamResponse) -> None:
+        self._finish(response, exchange.route, exchange.request_id, exchange.headers.get("origin"))
+
+    def _finish(
+        self, response: web.StreamResponse, route: Route, request_id: str, origin: str | None
+    ) -> None:
+        """The headers that every answer carries."""
+        headers = response.headers
+        headers["Server"] = SERVER_NAME
+        headers["X-Request-Id"] = request_id
+        headers["X-Content-Type-Options"] = "nosniff"
+        if route.for_browsers:
+            self._cors.decorate(origin, response)
+
+
+_LOCAL: dict[Route, Callable[[Gateway, Exchange], web.StreamResponse]] = {
+    Route.REALTIME: Gateway._realtime,
+    Route.HEALTH: Gateway._health,
+    Route.METRICS: Gateway._metrics,
+    Route.CONSOLE: Gateway._page,
+}
+
+
+def _only_read(exchange: Exchange) -> None:
+    if exchange.method not in ("GET", "HEAD"):
+        raise GatewayError(
+            405,
+            "method_not_allowed",
+            "This address can only be read",
+            "Use GET or HEAD.",
+            field="method",
+            headers={"Allow": "GET, HEAD"},
+        )
+
+
+def _log_request(request_id: str, route: Route, method: str, status: int, seconds: float) -> None:
+    """One line without path, query or key: they may name people."""
+    level = logging.ERROR if status >= 500 else logging.INFO
+    log.log(level, "%s %s %s %d %.1fms", request_id, route.value, method, status, seconds * 1000)

@@ -1,0 +1,225 @@
+"""How each service behind the gateway is asked: its rules, its keys, its headers."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+from multidict import CIMultiDict
+
+from tenantry_gateway.bodies import StreamedBody, check_rest_body, has_body, read_body
+from tenantry_gateway.cleaning import LARGEST_ERROR_BYTES, clean
+from tenantry_gateway.errors import GatewayError
+from tenantry_gateway.hygiene import Exchange
+from tenantry_gateway.keys import Caller, KeyRing
+from tenantry_gateway.limits import TokenBuckets
+from tenantry_gateway.proxy import Forward, forwardable
+from tenantry_gateway.rest_query import (
+    check_method,
+    check_negotiation,
+    check_query,
+    parse_query,
+)
+from tenantry_gateway.routes import Route
+from tenantry_gateway.settings import Settings
+from tenantry_gateway.upstreams import Upstream
+
+# Auth answers these without a key: links in e-mails, redirects of identity providers, public keys.
+_OPEN_AUTH = re.compile(
+    r"/auth/v1/(?:(?:verify|callback|authorize)|(?:sso/saml|\.well-known|oauth)/.+)"
+)
+# Storage answers these without a key: public buckets, and URLs signed by Storage itself.
+_PUBLIC_OBJECT = re.compile(r"/storage/v1/(?:object|render/image)/(?:info/)?public/.+")
+_SIGNED_DOWNLOAD = re.compile(r"/storage/v1/(?:object|render/image)/sign/.+")
+_SIGNED_UPLOAD = re.compile(r"/storage/v1/object/upload/sign/.+")
+
+# What PostgREST needs, and what SQL may want to read from `request.headers`.
+_REST_HEADERS = (
+    "accept",
+    "baggage",
+    "content-type",
+    "idempotency-key",
+    "if-match",
+    "if-none-match",
+    "prefer",
+    "range",
+    "range-unit",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "x-client-info",
+    "x-retry-count",
+)
+_CREDENTIALS = ("apikey", "authorization", "cookie")
+_CORS_HEADERS = frozenset(
+    {
+        "access-control-allow-credentials",
+        "access-control-allow-headers",
+        "access-control-allow-methods",
+        "access-control-allow-origin",
+        "access-control-expose-headers",
+        "access-control-max-age",
+    }
+)
+_NOT_STORED = {"Cache-Control": "no-store"}
+_REST_DROPPED = _CORS_HEADERS | {"set-cookie"}
+# Uploaded HTML or SVG must not run as a page of the console's origin.
+_INERT = {"Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'"}
+
+
+class Services:
+    """Turns a checked request into what the service is sent. Raises GatewayError."""
+
+    def __init__(self, settings: Settings, keys: KeyRing) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._rate = TokenBuckets(settings.rate, settings.burst)
+        self._auth_rate = TokenBuckets(settings.auth_rate, settings.auth_burst)
+
+    async def prepare(self, exchange: Exchange, upstream: Upstream) -> Forward:
+        """The request for `upstream`."""
+        if exchange.route is Route.REST:
+            return await self._rest(exchange, upstream)
+        if exchange.route is Route.AUTH:
+            return await self._auth(exchange, upstream)
+        if exchange.route is Route.STORAGE:
+            return self._storage(exchange, upstream)
+        return self._function(exchange, upstream)
+
+    def _caller(self, exchange: Exchange) -> Caller:
+        headers = exchange.headers
+        key = self._keys.api_key(headers.get("apikey"), headers.get("user-agent", ""))
+        return self._keys.caller(key, headers.get("authorization"))
+
+    async def _rest(self, exchange: Exchange, upstream: Upstream) -> Forward:
+        settings, headers = self._settings, exchange.headers
+        caller = self._caller(exchange)
+        sender = sender_of(caller, exchange)
+        self._rate.take(sender)
+        path = exchange.path.removeprefix("/rest/v1") or "/"
+        if path == "/" and caller.role != "service_role":
+            raise GatewayError(
+                403,
+                "description_not_public",
+                "The description of the API is not public",
+                "Call it with the secret key.",
+            )
+        check_method(exchange.method, path.startswith("/rpc/"))
+        check_negotiation(headers, upstream.schema)
+        if exchange.query:
+            check_query(exchange.method, parse_query(exchange.query, settings), settings)
+        else:
+            check_query(exchange.method, [], settings)
+        body = await read_body(exchange, settings.max_body_bytes, settings.body_seconds)
+        check_rest_body(headers.get("content-type", ""), headers.get("content-encoding", ""), body)
+        reads = exchange.method in ("GET", "HEAD")
+        sent = CIMultiDict({name: headers[name] for name in _REST_HEADERS if name in headers})
+        sent["Authorization"] = f"Bearer {caller.token}"
+        sent["Accept-Profile" if reads else "Content-Profile"] = upstream.schema
+        target = f"{path}?{exchange.query}" if exchange.query else path
+        return Forward(
+            upstream,
+            target,
+            sent,
+            sender,
+            body=None if reads or not body else body,
+            whole_answer=True,
+            clean_error=partial(clean, target, exchange.request_id),
+            largest_error=LARGEST_ERROR_BYTES,
+            dropped=_REST_DROPPED,
+            defaults=_NOT_STORED,
+        )
+
+    async def _auth(self, exchange: Exchange, upstream: Upstream) -> Forward:
+        settings, headers = self._settings, exchange.headers
+        sender = f"address:{exchange.peer}"
+        self._auth_rate.take(sender)
+        sent = forwardable(exchange, _CREDENTIALS)
+        if "apikey" in headers or not _OPEN_AUTH.fullmatch(exchange.path):
+            key = self._keys.api_key(headers.get("apikey"), headers.get("user-agent", ""))
+            bearer = self._keys.bearer(headers.get("authorization"))
+            if bearer is not None and self._keys.identify(bearer) is None:
+                # Expired ones too: signing out and refreshing must work with them.
+                self._keys.verify(bearer, expired_too=True)
+                sent["Authorization"] = f"Bearer {bearer}"
+            sent["apikey"] = self._keys.auth_key(key)
+        body = await read_body(exchange, settings.max_body_bytes, settings.body_seconds)
+        return Forward(
+            upstream,
+            _target(exchange),
+            sent,
+            sender,
+            body=body or None,
+            dropped=_CORS_HEADERS,
+            defaults=_NOT_STORED,
+        )
+
+    def _storage(self, exchange: Exchange, upstream: Upstream) -> Forward:
+        settings = self._settings
+        sent = forwardable(exchange, _CREDENTIALS)
+        if _needs_no_key(exchange):
+            sender = f"address:{exchange.peer}"
+        else:
+            caller = self._caller(exchange)
+            sender = sender_of(caller, exchange)
+            if settings.storage_access == "service" and caller.role != "service_role":
+                raise GatewayError(
+                    403,
+                    "storage_not_for_users",
+                    "Private objects are not open to users here: Storage does not check who owns "
+                    "an object",
+                    "Use a public bucket, a signed URL, or the secret key on your server.",
+                )
+            sent["apikey"] = self._keys.auth_key(caller.key)
+            if caller.user_id is not None:
+                sent["Authorization"] = f"Bearer {caller.token}"
+        self._rate.take(sender)
+        return Forward(
+            upstream,
+            _target(exchange),
+            sent,
+            sender,
+            body=self._streamed(exchange, settings.storage_max_body_bytes),
+            dropped=_CORS_HEADERS,
+            fixed=_INERT,
+        )
+
+    def _function(self, exchange: Exchange, upstream: Upstream) -> Forward:
+        # One line and one rate per function and next segment, which is a webhook's connection.
+        sender = "/".join(exchange.path.split("/", 5)[3:5])
+        self._rate.take(sender)
+        return Forward(
+            upstream,
+            _target(exchange),
+            forwardable(exchange),
+            sender,
+            body=self._streamed(exchange, self._settings.functions_max_body_bytes),
+        )
+
+    def _streamed(self, exchange: Exchange, limit: int) -> StreamedBody | None:
+        if not has_body(exchange):
+            return None
+        return StreamedBody(exchange, limit, self._settings.pause_seconds)
+
+
+def sender_of(caller: Caller, exchange: Exchange) -> str:
+    """Whose rate and share a request uses: the user, the service, or one address of the public."""
+    if caller.user_id is not None:
+        return f"user:{caller.user_id}"
+    if caller.role == "service_role":
+        return "service"
+    return f"address:{exchange.peer}"
+
+
+def _target(exchange: Exchange) -> str:
+    return f"{exchange.path}?{exchange.query}" if exchange.query else exchange.path
+
+
+def _needs_no_key(exchange: Exchange) -> bool:
+    path, method = exchange.path, exchange.method
+    if method in ("GET", "HEAD"):
+        return bool(
+            _PUBLIC_OBJECT.fullmatch(path)
+            or (_SIGNED_DOWNLOAD.fullmatch(path) and "token=" in exchange.query)
+        )
+    return method == "PUT" and bool(_SIGNED_UPLOAD.fullmatch(path) and "token=" in exchange.query)
