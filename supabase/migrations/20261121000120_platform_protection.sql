@@ -6,6 +6,8 @@
 
 /*
  * The guard of every table of a business, for every role, before any other row trigger:
+ *  - row triggers run before the policy's check, so somebody without any right in the business is refused
+ *    here: later triggers' errors must not tell whether it exists, where it lives or what country it is in,
  *  - business_id and id never change,
  *  - a place that is not home, or that is being moved, takes no writes (members are stopped by the
  *    policies; this stops service_role, workers and definer functions),
@@ -46,7 +48,16 @@ begin
     new.updated_by := new.created_by;
   end if;
 
-  if current_setting('role') <> 'authenticated' or tg_op = 'INSERT' then
+  if current_setting('role') in ('authenticated', 'anon') then
+    if tg_op = 'INSERT' and not exists (
+      select 1 from private.user_access a
+      where a.user_id = private.current_user_id() and a.permission = 'business.read' and new.business_id = any (a.business_ids))
+    and not exists (   -- a role of the business's own making may lack business.read
+      select 1 from private.user_access a where a.user_id = private.current_user_id() and new.business_id = any (a.business_ids)) then
+      perform private.fail('42501', format('You may not add rows of %s to this business.', tg_table_name), 'business_id', 'permission_missing',
+        'Check business_id, or ask an admin of the business for a role that allows it.');
+    end if;
+  else
     select * into home from private.business_directory d where d.business_id = new.business_id;
     if not found or not (home.is_writable and home.schema_name = tg_table_schema and home.database_name = current_database()) then
       perform private.fail('PT409', 'This business does not live here, or is being moved.', 'business_id', 'not_home',
@@ -139,7 +150,8 @@ begin
   execute format('alter table %s enable row level security', target);
   execute format('alter table %s force row level security', target);
   execute format('revoke all on %s from public, anon, authenticated, service_role', target);
-  execute format('grant select, insert, update, delete on %s to service_role', target);
+  -- Without a guard only triggers and functions write: a job could forge history or move rows.
+  execute format('grant %s on %s to service_role', case when guard then 'select, insert, update, delete' else 'select' end, target);
 
   foreach verb in array array['select', 'insert', 'update', 'delete'] loop
     code := case verb when 'select' then reads when 'insert' then inserts when 'update' then updates else deletes end;

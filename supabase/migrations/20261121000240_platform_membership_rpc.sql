@@ -223,6 +223,8 @@ create index invitations_invited_by_idx on public.invitations (invited_by);
 create index invitations_accepted_by_idx on public.invitations (accepted_by);
 call private.protect('public.invitations', registry => true, reads => 'members.read', hidden_columns => array['token_hash']);
 call private.guard_status('public.invitations', 'status');
+create trigger _100_own_role before insert or update of role_id on public.invitations
+  for each row execute function private.tg_membership_roles_own();
 
 create function public.invite_member(business_id uuid, email text, role text)
 returns table (invitation_id uuid, token text, expires_at timestamptz)

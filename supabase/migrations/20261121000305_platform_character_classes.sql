@@ -18,8 +18,8 @@ create table private.character_folds (
   to_characters text not null
 );
 comment on table private.character_folds is
-  'Characters and what they become, position by position. lower: the lower-case letter; domain: '
-  'what UTS #46 maps beyond lower case and NFKC.';
+  'Characters and what they become, position by position. digit: decimal digits of any script, as '
+  'ASCII; lower: the lower-case letter; domain: what UTS #46 maps beyond lower case and NFKC.';
 
 alter table private.character_classes enable row level security;
 alter table private.character_classes force row level security;
@@ -207,6 +207,19 @@ select fold,
   string_agg(chr(code), '' order by code),
   string_agg(chr(code + part[4]::integer), '' order by code)
 from (values
+('digit', '
+660-669:-1584 6f0-6f9:-1728 7c0-7c9:-1936 966-96f:-2358 9e6-9ef:-2486 a66-a6f:-2614 ae6-aef:-2742
+b66-b6f:-2870 be6-bef:-2998 c66-c6f:-3126 ce6-cef:-3254 d66-d6f:-3382 de6-def:-3510 e50-e59:-3616
+ed0-ed9:-3744 f20-f29:-3824 1040-1049:-4112 1090-1099:-4192 17e0-17e9:-6064 1810-1819:-6112
+1946-194f:-6422 19d0-19d9:-6560 1a80-1a89:-6736 1a90-1a99:-6752 1b50-1b59:-6944 1bb0-1bb9:-7040
+1c40-1c49:-7184 1c50-1c59:-7200 a620-a629:-42480 a8d0-a8d9:-43168 a900-a909:-43216 a9d0-a9d9:-43424
+a9f0-a9f9:-43456 aa50-aa59:-43552 abf0-abf9:-43968 ff10-ff19:-65248 104a0-104a9:-66672
+10d30-10d39:-68864 11066-1106f:-69686 110f0-110f9:-69824 11136-1113f:-69894 111d0-111d9:-70048
+112f0-112f9:-70336 11450-11459:-70688 114d0-114d9:-70816 11650-11659:-71200 116c0-116c9:-71312
+11730-11739:-71424 118e0-118e9:-71856 11950-11959:-71968 11c50-11c59:-72736 11d50-11d59:-72992
+11da0-11da9:-73072 16a60-16a69:-92720 16ac0-16ac9:-92816 16b50-16b59:-92960 1d7ce-1d7d7:-120734
+1d7d8-1d7e1:-120744 1d7e2-1d7eb:-120754 1d7ec-1d7f5:-120764 1d7f6-1d7ff:-120774 1e140-1e149:-123152
+1e2f0-1e2f9:-123584 1e950-1e959:-125216 1fbf0-1fbf9:-129984'),
 ('lower', '
 c0-d6:+32 d8-de:+32 100-12e/2:+1 132-136/2:+1 139-147/2:+1 14a-176/2:+1 178:-121 179-17d/2:+1
 181:+210 182-184/2:+1 186:+206 187:+1 189-18a:+205 18b:+1 18e:+79 18f:+202 190:+203 191:+1 193:+205

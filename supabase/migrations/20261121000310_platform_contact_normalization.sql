@@ -8,6 +8,9 @@
 --
 -- What differs from a library on purpose: nothing here raises. Text that is no number gives null.
 
+-- Helpers without `set search_path` are called by parse_phone and the public functions alone, which
+-- pin it: the clause would keep the planner from inlining them and cost more than they do.
+
 -- ---------------------------------------------------------------------------------------------
 -- Characters
 -- ---------------------------------------------------------------------------------------------
@@ -20,32 +23,24 @@ as $$
   where known.class = has_class.class
 $$;
 
--- The decimal digits of every script become 0 to 9; other characters and all positions stay.
-create function private.with_ascii_digits(raw text) returns text
-  language sql immutable strict parallel safe set search_path = ''
+-- What the characters of a text become in one of the folds; positions stay.
+create function private.folded(raw text, fold text) returns text
+  language sql stable strict parallel safe set search_path = ''
 as $$
-  select string_agg(coalesce(
-      -- The zero of each block of decimal digits in Unicode 14; its digits follow it in order.
-      (select (ascii(c) - zero)::text
-        from unnest('{1632,1776,1984,2406,2534,2662,2790,2918,3046,3174,3302,3430,3558,3664,3792,
-          3872,4160,4240,6112,6160,6470,6608,6784,6800,6992,7088,7232,7248,42528,43216,43264,43472,
-          43504,43600,44016,65296,66720,68912,69734,69872,69942,70096,70384,70736,70864,71248,
-          71360,71472,71904,72016,72784,73040,73120,92768,92864,93008,120782,120792,120802,120812,
-          120822,123200,123632,125264,130032}'::integer[]) as zero
-        where ascii(c) between zero and zero + 9),
-      c), '' order by position)
-  from regexp_split_to_table(raw, '') with ordinality as characters (c, position)
+  select translate(raw, known.from_characters, known.to_characters)
+  from private.character_folds as known
+  where known.fold = folded.fold
 $$;
 
 -- One lower-case form for the letters and signs that the grammar below treats alike. Punctuation
 -- without a meaning of its own becomes "(". Positions stay, so the original text can be cut alike.
 create function private.fold_phone_text(raw text) returns text
-  language sql immutable strict parallel safe set search_path = ''
+  language sql stable parallel safe
 as $$
   select case
     when octet_length(raw) = length(raw) then lower(raw collate "C")
     else translate(
-      lower(private.with_ascii_digits(raw) collate "C"),
+      lower(private.folded(raw, 'digit') collate "C"),
       U&'\FF0B'  -- full-width plus
         || U&'\0130\0131\017F\212A'  -- letters that match i, s and k when case is ignored
         || U&'\FF25\FF38\FF34\FF2E\FF29' || U&'\0414\041E\0411\1C81\1C82' || U&'\00D3'
@@ -95,7 +90,7 @@ $$;
 -- Cuts the text that may be a number out of what surrounds it ("Tel: +1 ..., mornings"), and joins
 -- what RFC 3966 takes apart ("863-1234;phone-context=+1-914-555").
 create function private.phone_text(raw text) returns text
-  language plpgsql stable strict parallel safe set search_path = ''
+  language plpgsql stable parallel safe
 as $$
 declare
   folded text;
@@ -108,7 +103,7 @@ declare
 begin
   if context_at > 0 then
     context := split_part(substr(raw, context_at + 15), ';', 1);
-    folded := private.with_ascii_digits(context);
+    folded := private.folded(context, 'digit');
     if folded !~ '^\+[-.()]*[0-9][-.()0-9]*$' and folded !~ ('^(?:[A-Za-z0-9](?:[A-Za-z0-9-]*'
       || '[A-Za-z0-9])?\.)*[A-Za-z](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.?$')
     then
@@ -146,7 +141,7 @@ $$;
 -- The digits that would be dialled. Three letters make a vanity number (1-800-FLOWERS), which is
 -- read on the keypad; then only ASCII digits count, as in libphonenumber.
 create function private.phone_digits(found text) returns text
-  language sql immutable strict parallel safe
+  language sql stable parallel safe
 as $$
   select regexp_replace(
     case when found ~ '[A-Za-z].*[A-Za-z].*[A-Za-z]' then
@@ -168,7 +163,7 @@ $$;
 -- taking that away would spoil a plausible number.
 create function private.without_national_prefix(number text, plan private.phone_regions)
   returns text
-  language plpgsql immutable parallel safe set search_path = ''
+  language plpgsql immutable parallel safe
 as $$
 declare
   groups text[] := regexp_match(number, plan.national_prefix);
@@ -194,13 +189,20 @@ $$;
 
 -- The plan of the calling code that international digits begin with; no code begins with 0.
 create function private.plan_of_international(digits text) returns private.phone_regions
-  language sql stable parallel safe set search_path = ''
+  language plpgsql stable parallel safe
 as $$
-  select plan.*
-  from private.phone_regions as plan
-  where plan.is_main
-    and plan.calling_code = any (case when digits ~ '^[1-9]'
-      then array[left(digits, 1), left(digits, 2), left(digits, 3)]::integer[] end)
+declare
+  plan private.phone_regions;
+begin
+  if digits ~ '^[1-9]' then
+    select * into plan
+    from private.phone_regions as main
+    where main.is_main
+      and main.calling_code
+        = any (array[left(digits, 1), left(digits, 2), left(digits, 3)]::integer[]);
+  end if;
+  return plan;
+end
 $$;
 
 -- Everything that can be read from a text: the number as libphonenumber's parse() reads it, whether
@@ -342,9 +344,14 @@ $$;
 -- ---------------------------------------------------------------------------------------------
 
 create function public.normalize_phone(raw text, region text) returns text
-  language sql stable security definer parallel safe set search_path = ''
+  language plpgsql stable security definer parallel safe set search_path = ''
 as $$
-  select phone.e164 from private.parse_phone(raw, region) as phone where phone.is_valid
+declare
+  phone record;
+begin
+  phone := private.parse_phone(raw, region);
+  return case when phone.is_valid then phone.e164 end;
+end
 $$;
 comment on function public.normalize_phone(text, text) is
   'The E.164 form (+14155550123) of a telephone number as people write it, or null if it is not a '
@@ -353,9 +360,11 @@ comment on function public.normalize_phone(text, text) is
   'libphonenumber (parse, then is_valid_number). Never raises.';
 
 create function public.is_valid_phone(raw text, region text) returns boolean
-  language sql stable security definer parallel safe set search_path = ''
+  language plpgsql stable security definer parallel safe set search_path = ''
 as $$
-  select coalesce((private.parse_phone(raw, region)).is_valid, false)
+begin
+  return coalesce((private.parse_phone(raw, region)).is_valid, false);
+end
 $$;
 comment on function public.is_valid_phone(text, text) is
   'Whether normalize_phone(raw, region) finds a number. Valid means that the numbering plan has '
@@ -366,7 +375,7 @@ create function public.format_phone(e164 text, format text default 'internationa
 as $$
 declare
   plan private.phone_regions;
-  national text;
+  digits text;
   chosen private.phone_formats;
   wanted text := lower(format);
   grouped text;
@@ -377,8 +386,8 @@ begin
     return null;
   end if;
   plan := private.plan_of_international(substr(e164, 2));
-  national := substr(e164, length(plan.calling_code::text) + 2);
-  if plan.calling_code is null or national = '' then
+  digits := substr(e164, length(plan.calling_code::text) + 2);
+  if plan.calling_code is null or digits = '' then
     return null;
   end if;
   if wanted = 'e164' then
@@ -389,12 +398,12 @@ begin
   where candidate.calling_code = plan.calling_code
     and case when wanted = 'national' then candidate.national else candidate.international end
       is not null
-    and (candidate.leading_digits is null or national ~ candidate.leading_digits)
-    and national ~ candidate.pattern
+    and (candidate.leading_digits is null or digits ~ candidate.leading_digits)
+    and digits ~ candidate.pattern
   order by candidate.position
   limit 1;
-  grouped := case when chosen.position is null then national else regexp_replace(
-    national, chosen.pattern,
+  grouped := case when chosen.position is null then digits else regexp_replace(
+    digits, chosen.pattern,
     case when wanted = 'national' then chosen.national else chosen.international end) end;
   return case wanted
     when 'national' then grouped
@@ -411,7 +420,7 @@ comment on function public.format_phone(text, text) is
   'for text that is not E.164 or has an unknown calling code, and for an unknown format. It does '
   'not ask whether the number is valid. Never raises.';
 
-revoke all on function private.has_class(text, text), private.with_ascii_digits(text),
+revoke all on function private.has_class(text, text), private.folded(text, text),
   private.fold_phone_text(text), private.phone_text_pattern(), private.phone_extension_pattern(),
   private.is_phone_text(text), private.phone_text(text), private.phone_digits(text),
   private.is_general_phone(text, int8multirange),

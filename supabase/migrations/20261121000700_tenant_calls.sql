@@ -65,7 +65,7 @@ comment on column calls.duration_seconds is 'Seconds of conversation, never bill
 comment on column calls.outcome is 'What came of it, apart from the technical status; members may correct it.';
 comment on column calls.caller_name is 'As the network announced it. @personal name';
 comment on column calls.recording is '{"sid", "status", "duration_seconds", "url", "started_at"}; the URL needs the provider''s credentials. @personal free_text';
-comment on column calls.legs is 'Legs the provider reported for this call, by their id: forwarding attempts and transfers.';
+comment on column calls.legs is 'Legs the provider reported for this call, by their id: forwarding attempts and transfers. @personal phone';
 comment on column calls.notes is '@personal free_text';
 comment on column calls.metric_date is 'Local day of started_at in the time zone of the business.';
 create index calls_started_at_idx on calls (business_id, started_at desc, id desc);
@@ -78,7 +78,7 @@ call private.protect('calls', reads => 'calls.read', updates => 'calls.write',
   update_columns => array['outcome', 'handled_by_membership_id', 'notes', 'conversation_id']);
 -- No insert: log_call() and providers. No delete: retention decides.
 call track_status('calls');
-call audit('calls', array['peer', 'from_address', 'to_address', 'caller_name', 'notes', 'recording'], on_insert => false);
+call audit('calls', array['peer', 'from_address', 'to_address', 'caller_name', 'notes', 'recording', 'legs'], on_insert => false);
 create trigger _100_metric_date before insert or update of started_at on calls for each row execute function tg_stamp_metric_date('started_at');
 
 create table call_transcripts (

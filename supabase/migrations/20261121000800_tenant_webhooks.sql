@@ -26,6 +26,8 @@ create table webhook_events (
   primary key (business_id, id),
   constraint webhook_events_provider_event_key unique (business_id, connection_id, provider_event_id),
   constraint webhook_events_business_fkey foreign key (business_id) references public.businesses on delete cascade,
+  -- A connection with events stays: it is made inactive, so that nothing acknowledged is lost with it.
+  constraint webhook_events_connection_fkey foreign key (business_id, connection_id) references public.provider_connections (business_id, id),
   constraint webhook_events_status check (status in ('received', 'processing', 'processed', 'failed', 'ignored')),
   constraint webhook_events_provider_event_id_length check (char_length(provider_event_id) between 1 and 500),
   constraint webhook_events_events check (jsonb_typeof(events) = 'array')

@@ -98,7 +98,9 @@ begin
     end $trigger$;
   $function$, 'tg_' || source || '_metrics',
     format(v_upsert, 'w.value', format('(select n.business_id, n.metric_date, n::%I as row_value from new_rows n) r', source), worth, 'w.value'),
-    format(v_upsert, '-w.value', format('(select o.business_id, o.metric_date, o::%I as row_value from old_rows o) r', source), worth, '-w.value'),
+    -- Rows that go with their whole business leave no metrics behind.
+    format(v_upsert, '-w.value', format('(select o.business_id, o.metric_date, o::%I as row_value from old_rows o
+      where exists (select 1 from public.businesses b where b.id = o.business_id)) r', source), worth, '-w.value'),
     format(v_upsert, 'r.sign * w.value', format('(select 1 as sign, n.business_id, n.metric_date, n::%1$I as row_value from new_rows n
       union all select -1, o.business_id, o.metric_date, o::%1$I from old_rows o) r', source), worth, 'r.sign * w.value'));
   execute format('comment on function %I() is %L', 'tg_' || source || '_metrics', 'Adds the metrics of changed ' || source || ' to their day.');

@@ -85,7 +85,7 @@ left join lateral (
 left join lateral (
   select count(*) as open_conversations, sum(c.unread_count)::bigint as unread_messages
   from conversations c where c.business_id = b.id and c.status in ('open', 'pending', 'snoozed')) o on true
-where b.id = any ((select my_business_ids('business.read'))::uuid[]);
+where b.id = any ((select my_business_ids('metrics.read'))::uuid[]);
 comment on view business_dashboard_data is 'One row per business with the figures of today (local day) and the last 30 days.';
 
 grant select on daily_metrics, performance_metrics, conversation_threads, customer_summary, business_dashboard_data, metric_drift
