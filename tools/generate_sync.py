@@ -13,6 +13,7 @@ import argparse
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "sdk" / "tenantry"
@@ -39,7 +40,7 @@ def synchronous(source: str, name: str) -> str:
         source = re.sub(pattern, replacement, source)
     if name == "__init__.py":
         return '"""The client without async. Made from `tenantry._async`: change that only."""\n'
-    return formatted(f"# Made from _async/{name} by tools/generate_sync.py: do not edit.\n{source}")
+    return f"# Made from _async/{name} by tools/generate_sync.py: do not edit.\n{source}"
 
 
 def _without_awaitable(source: str) -> str:
@@ -56,30 +57,31 @@ def _without_awaitable(source: str) -> str:
     return source
 
 
-def formatted(source: str) -> str:
-    """The source as ruff formats it, without what became superfluous."""
-    name = ("--stdin-filename", str(PACKAGE / "_sync" / "x.py"), "-")
+def formatted(sources: dict[str, str]) -> dict[str, str]:
+    """The files as ruff formats them, without what became superfluous."""
+    project = PACKAGE.parents[1] / "pyproject.toml"
     # Modules that are not written yet would count as somebody else's.
     ours = ("--config", 'lint.isort.known-first-party=["tenantry"]')
     fixes = ("check", "--fix", "--unsafe-fixes", "--quiet", "--select=F401,I,UP028", *ours)
-    for command in (fixes, ("format", "--quiet")):
-        source = subprocess.run(  # noqa: S603  our own arguments
-            [sys.executable, "-m", "ruff", *command, *name],
-            input=source,
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=PACKAGE.parents[1],
-        ).stdout
-    return source
+    with tempfile.TemporaryDirectory() as folder:
+        for name, source in sources.items():
+            (Path(folder) / name).write_text(source)
+        for command in (fixes, ("format", "--quiet")):
+            subprocess.run(  # noqa: S603  our own arguments
+                [sys.executable, "-m", "ruff", *command, "--no-cache", f"--config={project}", "."],
+                check=True,
+                cwd=folder,
+            )
+        return {name: (Path(folder) / name).read_text() for name in sources}
 
 
 def generate() -> dict[Path, str]:
     """The content of each generated file."""
-    return {
-        PACKAGE / "_sync" / path.name: synchronous(path.read_text(), path.name)
+    sources = {
+        path.name: synchronous(path.read_text(), path.name)
         for path in sorted((PACKAGE / "_async").glob("*.py"))
     }
+    return {PACKAGE / "_sync" / name: text for name, text in formatted(sources).items()}
 
 
 def stale(files: dict[Path, str]) -> list[Path]:

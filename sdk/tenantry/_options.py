@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
+
+import httpx
 
 from tenantry.errors import InvalidArgument, NoBusinessChosen
 
@@ -70,6 +74,12 @@ class Options:
         if self.business_id is None:
             raise NoBusinessChosen
         return self.business_id
+
+
+@functools.cache
+def trusted_authorities() -> ssl.SSLContext:
+    """The certificates that are trusted. Reading them takes longer than a request: done once."""
+    return httpx.create_ssl_context()
 
 
 def check_url(url: str) -> str:

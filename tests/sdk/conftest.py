@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tenantry import AsyncTenantry, Tenantry
 
 # Test modules are imported by path; these two folders are where they find each other's helpers.
@@ -16,7 +17,7 @@ for folder in (Path(__file__).parent, Path(__file__).parents[2] / "tools"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
-from sdk_answers import BUSINESS, KEY, URL, Answers
+from sdk_answers import BUSINESS, KEY, URL, Answers  # noqa: E402
 
 
 @pytest.fixture

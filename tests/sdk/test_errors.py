@@ -8,6 +8,7 @@ import pickle
 import httpx
 import pytest
 from sdk_answers import BUSINESS, customer, failed, ok
+
 from tenantry import Tenantry, errors
 
 ID = customer()["id"]

@@ -10,9 +10,10 @@ import uuid
 from decimal import Decimal
 
 import pytest
-from sdk_answers import customer, ok
 from hypothesis import given
 from hypothesis import strategies as st
+from sdk_answers import customer, ok
+
 from tenantry import _json
 from tenantry.errors import InvalidArgument, UnexpectedResponse
 

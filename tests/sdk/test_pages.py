@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sdk_answers import BUSINESS, KEY, URL, Answers, customer, ok
+
 from tenantry import Tenantry, errors
 from tenantry._keyset import NEWEST_FIRST, OLDEST_FIRST, Keyset
 from tenantry.models import Customer
@@ -59,7 +60,7 @@ def test_every_row_comes_once_and_in_order(
         pages = client.customers.list(newest_first=newest_first, page_size=page_size)
         seen = [(r.created_at, str(r.id)) for r in pages]
     assert seen == sorted(seen, reverse=newest_first)
-    assert sorted(id for _, id in seen) == sorted(str(r["id"]) for r in rows)
+    assert sorted(row_id for _, row_id in seen) == sorted(str(r["id"]) for r in rows)
     assert len(server.requests) == max(1, -(-len(rows) // page_size))
 
 
@@ -107,12 +108,12 @@ def test_a_cursor_of_another_order_is_refused(client_of) -> None:
 
 
 @given(st.datetimes(timezones=st.timezones()), st.uuids())
-def test_a_cursor_keeps_the_microsecond_in_any_zone(at: datetime.datetime, id: object) -> None:
-    row = Customer.model_validate(customer() | {"created_at": at, "id": id})
+def test_a_cursor_keeps_the_microsecond_in_any_zone(at: datetime.datetime, row_id: object) -> None:
+    row = Customer.model_validate(customer() | {"created_at": at, "id": row_id})
     moment, identifier = NEWEST_FIRST.read_cursor(NEWEST_FIRST.cursor(row))
     # In UTC: a local time that a clock change skips equals nothing, not even itself.
     assert datetime.datetime.fromisoformat(moment) == at.astimezone(datetime.UTC)
-    assert identifier == str(id)
+    assert identifier == str(row_id)
 
 
 @given(st.text())

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sdk_answers import customer, failed, ok
+
 from tenantry import Exchange, errors
 from tenantry._error_mapping import retry_after
 from tenantry._retry import RetryPolicy, Safety

@@ -9,6 +9,7 @@ import anyio
 import httpx
 import pytest
 from sdk_answers import KEY, URL, Answers, customer, failed, ok, session
+
 from tenantry import Session, Tenantry, errors
 
 ROW = customer()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import generate_sync
 import pytest
+
 import tenantry
 from tenantry import AsyncTenantry, Tenantry
 from tenantry._generated import arguments
@@ -29,7 +30,7 @@ def test_a_stale_half_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "_sync" / "gone.py").write_text("")
     (tmp_path / "_async" / "x.py").write_text("async def f() -> None:\n    await g()\n")
     monkeypatch.setattr(generate_sync, "PACKAGE", tmp_path)
-    monkeypatch.setattr(generate_sync, "formatted", lambda source: source)
+    monkeypatch.setattr(generate_sync, "formatted", lambda sources: sources)
     assert [p.name for p in generate_sync.stale(generate_sync.generate())] == ["x.py", "gone.py"]
 
 
@@ -92,7 +93,9 @@ def test_both_clients_have_the_same_calls(resource: str) -> None:
     ],
 )
 def test_a_call_takes_what_the_database_takes(resource: str, method: str, taken: type) -> None:
-    offered = set(inspect.signature(getattr(getattr(client(Tenantry), resource), method)).parameters)
+    offered = set(
+        inspect.signature(getattr(getattr(client(Tenantry), resource), method)).parameters
+    )
     # The business is the one in use; whether a new channel is active is decided later.
     assert offered == set(taken.__annotations__) - {"business_id", "is_active"}
 

@@ -70,7 +70,9 @@ class _Tracer:
     def column(self, query: Node, number: int) -> tuple[bool, Origin | None]:
         if query["setOperations"] != "<>":  # a union: null where any branch is
             branches = [
-                self.column(r["subquery"], number) for r in query["rtable"] if r["rtekind"] == "1"
+                self.column(_inner(query, r["subquery"]), number)
+                for r in query["rtable"]
+                if r["rtekind"] == "1"
             ]
             return all(not_null for not_null, _ in branches), None
         return self.trace(query, query["targetList"][number - 1]["expr"])
@@ -106,7 +108,7 @@ class _Tracer:
                 results = [when["result"] for when in node["args"]]
                 return self._all(query, [*results, node["defresult"]])
             case "SUBLINK":
-                return node["subLinkType"] in (_EXISTS, _ARRAY) or self._one_row(node)
+                return node["subLinkType"] in (_EXISTS, _ARRAY) or self._one_row(query, node)
         return False
 
     def _all(self, query: Node, nodes: Iterable[Any]) -> bool:
@@ -123,15 +125,14 @@ class _Tracer:
             return False
         return self._all(query, [argument["expr"] for argument in node["args"]])
 
-    def _one_row(self, sublink: Node) -> bool:
+    def _one_row(self, query: Node, sublink: Node) -> bool:
         """A subquery that aggregates without grouping always gives a row."""
-        inner = sublink["subselect"]
+        inner = _inner(query, sublink["subselect"])
         grouped = inner["groupClause"] != "<>" or inner["havingQual"] != "<>"
         return inner["hasAggs"] == "true" and not grouped and self.column(inner, 1)[0]
 
     def _variable(self, query: Node, node: Node) -> tuple[bool, Origin | None]:
-        if node["varlevelsup"] != "0":
-            return False, None
+        query = _outer(query, int(node["varlevelsup"]))
         nulled = len(node["varnullingrels"]) > 1  # `(b)` is the empty set
         source, number = query["rtable"][int(node["varno"]) - 1], int(node["varattno"])
         not_null, origin = self._source(query, source, number) if number > 0 else (False, None)
@@ -145,15 +146,29 @@ class _Tracer:
                     return self.column(self.queries[relation], number)
                 return self.table_not_null((relation, number)), (relation, number)
             case "subquery":
-                return self.column(source["subquery"], number)
+                return self.column(_inner(query, source["subquery"]), number)
             case "join":
                 return self.trace(query, source["joinaliasvars"][number - 1])
             case "group":
                 return self.trace(query, source["groupexprs"][number - 1])
-            case "cte" if source["ctelevelsup"] == "0":
-                found = [c for c in query["cteList"] if c["ctename"] == source["ctename"]]
-                return self.column(found[0]["ctequery"], number) if found else (False, None)
+            case "cte" if source["self_reference"] == "false":
+                owner = _outer(query, int(source["ctelevelsup"]))
+                for cte in owner["cteList"]:
+                    if cte["ctename"] == source["ctename"]:
+                        return self.column(_inner(owner, cte["ctequery"]), number)
         return False, None
+
+
+def _inner(query: Node, child: Node) -> Node:
+    """A query inside another one, which it may refer to."""
+    child["outer"] = query
+    return child
+
+
+def _outer(query: Node, levels: int) -> Node:
+    for _ in range(levels):
+        query = query["outer"]
+    return query
 
 
 def parse(tree: str) -> list[Any]:

@@ -15,7 +15,7 @@ import httpx
 
 from tenantry import _json
 from tenantry._error_mapping import error_of, retry_after
-from tenantry._options import Exchange, Options, is_jwt
+from tenantry._options import Exchange, Options, is_jwt, trusted_authorities
 from tenantry._reply import Reply
 from tenantry._retry import RetryPolicy, Safety
 from tenantry._session import TokenState
@@ -60,7 +60,7 @@ class AsyncTransport:
     ) -> None:
         self.url = url
         self.tokens = TokenState(access_token)
-        self.http = http_client or httpx.AsyncClient()
+        self.http = http_client or httpx.AsyncClient(verify=trusted_authorities())
         self._owns_http = http_client is None
         self._key = key
         self._renewing = asyncio.Lock()

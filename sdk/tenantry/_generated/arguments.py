@@ -42,16 +42,19 @@ __all__ = [
     "CustomerInsert",
     "CustomerUpdate",
     "FindCustomerArguments",
+    "FormatPhoneArguments",
     "GetUserOrganizationIdArguments",
     "GetUserOrganizationIdsArguments",
     "HasBusinessRoleArguments",
     "InviteMemberArguments",
     "IsBusinessAdminArguments",
+    "IsValidPhoneArguments",
     "LogCallArguments",
     "MarkConversationReadArguments",
     "MyBusinessIdsArguments",
     "MyBusinessesArguments",
     "MyMetricDifferencesArguments",
+    "NormalizePhoneArguments",
     "OpenConversationArguments",
     "OrganizationUpdate",
     "ProfileUpdate",
@@ -312,6 +315,17 @@ class FindCustomerArguments(TypedDict):
     email: NotRequired[str | None]
 
 
+class FormatPhoneArguments(TypedDict):
+    """A number in E.164 form, written for people: international (+1 415-555-0123), national
+    ((415) 555-0123), rfc3966 (tel:+1-415-555-0123) or e164, grouped as libphonenumber
+    does. Null for text that is not E.164 or has an unknown calling code, and for an
+    unknown format. It does not ask whether the number is valid. Never raises.
+    """
+
+    e164: str
+    format: NotRequired[str | None]
+
+
 class GetUserOrganizationIdArguments(TypedDict):
     """The user's organization; the oldest one of several. Null for anybody but oneself. See
     get_user_organization_ids for all.
@@ -352,6 +366,15 @@ class IsBusinessAdminArguments(TypedDict):
 
     user_id: UUID | str
     business_id: UUID | str
+
+
+class IsValidPhoneArguments(TypedDict):
+    """Whether normalize_phone(raw, region) finds a number. Valid means that the numbering
+    plan has such a number, not that somebody answers it. Never null, never raises.
+    """
+
+    raw: str
+    region: str
 
 
 class LogCallArguments(TypedDict):
@@ -397,6 +420,17 @@ class MyBusinessesArguments(TypedDict):
 
 class MyMetricDifferencesArguments(TypedDict):
     """Differences between kept and recomputed metrics in the caller's businesses."""
+
+
+class NormalizePhoneArguments(TypedDict):
+    """The E.164 form (+14155550123) of a telephone number as people write it, or null if it
+    is not a valid number. `region` is the ISO 3166 code, in capitals, of the country in
+    which a number without + is dialled (US); null if every number has a +. Extensions are
+    dropped. Agrees with libphonenumber (parse, then is_valid_number). Never raises.
+    """
+
+    raw: str
+    region: str
 
 
 class OpenConversationArguments(TypedDict):
