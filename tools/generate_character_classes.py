@@ -52,8 +52,8 @@ create table private.character_folds (
   to_characters text not null
 );
 comment on table private.character_folds is
-  'Characters and what they become, position by position. lower: the lower-case letter; domain: '
-  'what UTS #46 maps beyond lower case and NFKC.';
+  'Characters and what they become, position by position. digit: decimal digits of any script, as '
+  'ASCII; lower: the lower-case letter; domain: what UTS #46 maps beyond lower case and NFKC.';
 
 alter table private.character_classes enable row level security;
 alter table private.character_classes force row level security;
@@ -116,6 +116,10 @@ def mapped(code: int) -> str | None:
     if status == "M":
         return unicodedata.normalize("NFC", uts46data.uts46_replacements[at] or "")
     return {"V": unicodedata.normalize("NFC", chr(code)), "D": chr(code), "I": ""}.get(status)
+
+
+def ascii_digits() -> dict[int, int]:
+    return {code: ord("0") + unicodedata.digit(chr(code)) for code in ALL if category(code) == "Nd"}
 
 
 def lower_case() -> dict[int, int]:
@@ -195,7 +199,11 @@ def render() -> str:
         entry("domain", ranges(allowed, every - fixed)),
         entry("right_to_left", ranges(rightward, every - allowed)),
     ]
-    folds = [entry("lower", fold_items(lower)), entry("domain", fold_items(domain))]
+    folds = [
+        entry("digit", fold_items(ascii_digits())),
+        entry("lower", fold_items(lower)),
+        entry("domain", fold_items(domain)),
+    ]
     return HEADER.format(
         unicode=UNICODE_VERSION,
         idna=idna.__version__,
