@@ -92,7 +92,7 @@ class CallEvent(TypedDict):
     occurred_at: str | None
     duration_seconds: int | None
     answered_by: Literal["human", "machine", "fax", "unknown"] | None
-    outcome: str | None
+    outcome: Literal["voicemail"] | None
     error_code: int | None
     sip_code: str | None
     dial_status: CallStatus | None

@@ -61,7 +61,7 @@ class Inbox(Protocol):
         """
 
     async def retry(self, limit: int) -> int:
-        """Apply up to `limit` stored events that failed before and are due; how many were tried.
+        """Apply up to `limit` stored events that failed before and are due; how many succeeded.
 
         Raises:
             Unavailable: the database does not answer.

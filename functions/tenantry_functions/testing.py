@@ -34,7 +34,7 @@ PUBLISHABLE_KEY = "sb_publishable_for_tests"
 SECRET_KEY = "sb_secret_for_tests"  # noqa: S105
 
 Form = Mapping[str, str] | Iterable[tuple[str, str]]
-_Inbox = TypeVar("_Inbox", bound=Inbox)
+_Inbox = TypeVar("_Inbox", bound=Inbox | None)
 
 
 def local_settings(**changes: Any) -> Settings:
@@ -81,7 +81,10 @@ class Answer:
 
 
 class FunctionHost(Generic[_Inbox]):
-    """The app with an inbox of your choice, started for the length of a `with` block."""
+    """The app with an inbox of your choice, started for the length of a `with` block.
+
+    With None it opens the database of its settings.
+    """
 
     def __init__(self, inbox: _Inbox, *, settings: Settings | None = None) -> None:
         self.inbox = inbox

@@ -103,19 +103,28 @@ class TestCalls:
     @pytest.mark.parametrize(
         ("said", "meant", "outcome"),
         [
-            ("human", "human", "completed"),
+            ("human", "human", None),
             ("machine_start", "machine", "voicemail"),
             ("machine_end_beep", "machine", "voicemail"),
             ("machine_end_silence", "machine", "voicemail"),
             ("machine_end_other", "machine", "voicemail"),
-            ("fax", "fax", "completed"),
-            ("unknown", "unknown", "completed"),
-            ("something new", "unknown", "completed"),
+            ("fax", "fax", None),
+            ("unknown", "unknown", None),
+            ("something new", "unknown", None),
         ],
     )
-    def test_answered_by(self, said: str, meant: str, outcome: str) -> None:
+    def test_answered_by(self, said: str, meant: str, outcome: str | None) -> None:
         found = event(CALL, CallStatus="completed", AnsweredBy=said)
         assert (found["answered_by"], found["outcome"]) == (meant, outcome)
+
+    def test_the_last_status_tells_of_the_recording(self) -> None:
+        form = {"CallStatus": "completed", "CallDuration": "9", "RecordingDuration": "8"}
+        url = "https://x.example/RE1"
+        told, recording = read(CALL, form, RecordingSid="RE1", RecordingUrl=url).events
+        assert told["recording"]["recording_sid"] == recording["recording_sid"] == "RE1"
+        assert (recording["type"], recording["status"]) == ("call.recording", "completed")
+        assert (recording["url"], recording["duration_seconds"]) == (url, 8)
+        assert len(read(CALL, form, RecordingUrl=url).events) == 1
 
     def test_late_detection_has_no_status_of_its_own(self) -> None:
         form = {"CallSid": "CA1", "AnsweredBy": "machine_start", "MachineDetectionDuration": "900"}

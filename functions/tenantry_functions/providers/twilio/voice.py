@@ -36,14 +36,6 @@ CALL_STATUS: Mapping[str, CallStatus] = {
 # https://www.twilio.com/docs/voice/twiml/dial#dialcallstatus-values
 _DIAL_STATUS: Mapping[str, CallStatus] = {**CALL_STATUS, "answered": "completed"}
 
-_OUTCOME: Mapping[CallStatus, str] = {
-    "completed": "completed",
-    "busy": "busy",
-    "no_answer": "no_answer",
-    "canceled": "abandoned",
-    "failed": "error",
-}
-
 _OUTBOUND = frozenset({"outbound-api", "outbound-dial", "outbound", "trunking-terminating"})
 
 _RECORDING_STATUS: Mapping[str, Literal["completed", "absent", "failed", "in_progress"]] = {
@@ -71,7 +63,27 @@ def read_status(fields: Fields, digest: str) -> Reading:
     event_id = ":".join(parts)
     if known is None:
         return Reading("call.event", event_id)
-    return Reading("call.event", event_id, (_call(fields, call, known),))
+    event = _call(fields, call, known)
+    return Reading("call.event", event_id, (event, *_finished_recording(fields, event)))
+
+
+def _finished_recording(fields: Fields, event: CallEvent) -> tuple[CallRecording, ...]:
+    """The recording that the last status of a call tells of: there may be no other callback."""
+    recording = event["recording"]
+    if event["status"] != "completed" or not recording or not recording["recording_sid"]:
+        return ()
+    return (
+        {
+            "type": "call.recording",
+            "external_id": event["external_id"],
+            "recording_sid": recording["recording_sid"],
+            "status": "completed",
+            "duration_seconds": recording["duration_seconds"],
+            "url": recording["url"],
+            "started_at": fields.time("RecordingStartTime"),
+            "error_code": None,
+        },
+    )
 
 
 def read_answering_machine(fields: Fields, digest: str) -> Reading:
@@ -163,9 +175,7 @@ def _call(fields: Fields, call: str, status: CallStatus) -> CallEvent:
     ours, _ = address(called if direction == "inbound" else caller)
     peer, kind = address(caller if direction == "inbound" else called)
     answered_by = _answered_by(fields)
-    outcome = _OUTCOME.get(status)
-    if answered_by == "machine" and status == "completed":
-        outcome = "voicemail"
+    reached_machine = answered_by == "machine" and status == "completed"
     dial = fields.text("DialCallStatus")
     return {
         "type": "call.event",
@@ -182,7 +192,8 @@ def _call(fields: Fields, call: str, status: CallStatus) -> CallEvent:
         # `Duration` is the billed minutes.
         "duration_seconds": fields.count("CallDuration"),
         "answered_by": answered_by,
-        "outcome": outcome,
+        # What the status alone implies is the database's to say.
+        "outcome": "voicemail" if reached_machine else None,
         "error_code": fields.error_code("ErrorCode"),
         "sip_code": fields.text("SipResponseCode"),
         "dial_status": _DIAL_STATUS.get(dial.lower()) if dial else None,
