@@ -77,7 +77,7 @@ insert into channels (business_id, id, connection_id, kind, name, address, provi
   ('c0000000-0000-4000-8000-000000000002', 'f0000000-0000-4000-8000-000000000004', null, 'voice', 'Studio', '+13235550188', null, '{}'),
   ('c0000000-0000-4000-8000-000000000002', 'f0000000-0000-4000-8000-000000000005', null, 'sms', 'Studio texts', '+13235550188', null, '{}'),
   ('c0000000-0000-4000-8000-000000000003', 'f0000000-0000-4000-8000-000000000006', null, 'voice', 'Counter', '+442079460188', null, '{}'),
-  ('c0000000-0000-4000-8000-000000000003', 'f0000000-0000-4000-8000-000000000007', null, 'sms', 'Order line', '+447700900188', null, '{}');
+  ('c0000000-0000-4000-8000-000000000003', 'f0000000-0000-4000-8000-000000000007', null, 'sms', 'Order line', '+447400123456', null, '{}');
 
 -- Customers ----------------------------------------------------------------------------------------------
 
@@ -86,7 +86,7 @@ insert into seed_customers
 select b.id, row_number() over (partition by b.id order by f.i), f.name, l.name,
   case b.slug when 'copperline-print' then 'London' when 'bluebird-physio' then 'Los Angeles' else 'New York' end,
   (array['customer', 'customer', 'prospect', 'lead'])[1 + f.i % 4],
-  case b.slug when 'copperline-print' then '+4477009001' || lpad((10 + f.i)::text, 2, '0')
+  case b.slug when 'copperline-print' then '+442079460' || (200 + f.i)
     when 'bluebird-physio' then '+13235550' || (100 + f.i) else '+12125550' || (100 + f.i) end
 from businesses b
 cross join unnest(array['Amara', 'Björn', 'Chloé', 'Dmitri', 'Esther', 'Farid', 'Grace', 'Hiro', 'Inés', 'Jonas', 'Kavya', 'Liam',
@@ -123,15 +123,16 @@ select c.business_id, ch.id, c.id, x.direction, c.primary_phone,
   case x.status when 'completed' then 'completed' when 'no_answer' then 'no_answer' else 'busy' end,
   case when x.status = 'completed' then (select m.id from business_memberships m where m.business_id = c.business_id order by m.id offset n % 3 limit 1) end
 from channels ch
-cross join generate_series(1, 140) n
+cross join lateral (select case ch.business_id when 'c0000000-0000-4000-8000-000000000001' then 140
+  when 'c0000000-0000-4000-8000-000000000002' then 40 else 60 end as calls) v
+cross join lateral generate_series(1, v.calls) n
 cross join lateral (select
   case when n % 4 = 0 then 'outbound' else 'inbound' end as direction,
   case when n % 9 = 0 then 'no_answer' when n % 23 = 0 then 'busy' else 'completed' end as status,
   40 + (n * 37) % 520 as seconds,
-  now() - make_interval(hours => (n * 5) % 712, mins => (n * 11) % 60) as started_at) x
+  now() - make_interval(hours => n * 710 / v.calls, mins => (n * 11) % 60) as started_at) x
 join lateral (select c.* from customers c where c.business_id = ch.business_id and c.source = 'seed' order by c.created_at offset (n * 7) % 8 limit 1) c on true
-where ch.kind = 'voice' and ch.id::text like 'f0000000%'
-  and n <= case ch.business_id when 'c0000000-0000-4000-8000-000000000001' then 140 when 'c0000000-0000-4000-8000-000000000002' then 40 else 60 end;
+where ch.kind = 'voice' and ch.id::text like 'f0000000%';
 
 insert into call_transcripts (business_id, call_id, language, segments, text, summary, sentiment)
 select k.business_id, k.id, 'en',
