@@ -76,10 +76,9 @@ _REFUSED: Sentence = ("The database refused the request", None)
 _NOT_FOUND: Sentence = ("There is nothing at this address", "Use /rest/v1/<table> or /rpc/<name>.")
 _BROKEN: Sentence = ("The request could not be completed", "Report the request_id if it persists.")
 
-_NAMED = re.compile(
-    r"""\b(?:table|view|relation|function|procedure|sequence|schema|column|policy|type|operator)
-        \s+(?:"([^"]+)"|([\w.$"]+))""",
-    re.VERBOSE,
+_QUOTED_NAME = re.compile(r'"([^"]*)"')
+_PLAIN_NAME = re.compile(
+    r"\b(?:table|view|relation|function|procedure|sequence|schema|column)\s+([\w.$]+)"
 )
 _RELATION = re.compile(r'relation "([^"]+)"')
 _WORD = re.compile(r"\w+")
@@ -95,7 +94,7 @@ class Asked:
 
     def named(self, message: str) -> bool:
         """Whether `message` names something, and only what the caller named too."""
-        names = [quoted or plain for quoted, plain in _NAMED.findall(message)]
+        names = [*_QUOTED_NAME.findall(message), *_PLAIN_NAME.findall(message)]
         words = {"public", *_WORD.findall(self.text)}
         return bool(names) and all(
             part in words or _ALIAS_NUMBER.sub("", part) in words

@@ -76,8 +76,8 @@ class Console:
         """The file of a decoded path: of a known type, visible, and really inside."""
         if self._directory is None:
             return None
-        names = [name for name in path.split("/") if name] or ["index.html"]
-        if path.endswith("/") and names != ["index.html"]:
+        names = [name for name in path.split("/") if name]
+        if path.endswith("/"):
             names.append("index.html")
         if any(name.startswith(".") for name in names):
             return None

@@ -225,6 +225,8 @@ class Proxy:
             body = await self._read(exchange, answer, forward.largest_error)
             status, body = forward.clean_error(status, body)
             headers["Content-Type"] = JSON_TYPE
+            if "WWW-Authenticate" in headers:
+                headers["WWW-Authenticate"] = "Bearer"  # without what the service says of it
             if status == 503:
                 headers.setdefault("Retry-After", "1")
             return web.Response(status=status, headers=headers, body=body)
