@@ -152,6 +152,8 @@ class PostgresInbox:
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 if not _is_lost_connection(error):
                     raise
+                # Its neighbours are most likely dead too.
+                await self._pool.check()
                 return await self._once(work)
         except psycopg.Error as error:
             # The text of a database error can hold values of the row: log its class and state.

@@ -36,8 +36,10 @@ Auth = Literal["user", "webhook", "publishable", "secret", "none"]
 
 _log = logging.getLogger("tenantry.functions")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# What supabase-js, supabase-py and our SDK send to functions.
 _ALLOWED_HEADERS = (
-    "authorization, apikey, x-client-info, content-type, idempotency-key, x-request-id"
+    "authorization, apikey, content-type, idempotency-key, x-request-id, x-client-info, x-region, "
+    "x-retry-count, x-supabase-api-version, traceparent, tracestate, baggage"
 )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -35,6 +35,7 @@ SECRET_KEY = "sb_secret_for_tests"  # noqa: S105
 
 Form = Mapping[str, str] | Iterable[tuple[str, str]]
 _Inbox = TypeVar("_Inbox", bound=Inbox | None)
+_Result = TypeVar("_Result")
 
 
 def local_settings(**changes: Any) -> Settings:
@@ -108,6 +109,10 @@ class FunctionHost(Generic[_Inbox]):
         finally:
             self._runner.close()
 
+    def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Run a coroutine in the app's loop, e.g. many `send` at once."""
+        return self._runner.run(work)
+
     async def _start(self) -> None:
         await self._stack.enter_async_context(self.app.router.lifespan_context(self.app))
 
@@ -167,12 +172,12 @@ class FunctionHost(Generic[_Inbox]):
         self, method: str, target: str, body: bytes, headers: Iterable[tuple[str, str]]
     ) -> Answer:
         """Any request, its target and header lines exactly as given."""
-        return self._runner.run(self.send(method, target, body, headers))
+        return self.run(self.send(method, target, body, headers))
 
     async def send(
         self, method: str, target: str, body: bytes, headers: Iterable[tuple[str, str]]
     ) -> Answer:
-        """`request` inside a running loop, for many at once."""
+        """`request` inside the app's loop; see `run`."""
         raw_path, _, query = target.encode().partition(b"?")
         scope = {
             "type": "http",

@@ -69,7 +69,8 @@ class Receiver:
         """
         identifier, _, route = path.partition("/")
         if route not in provider.routes:
-            raise FunctionError(404, "not_found", f"There is no route {route!r} here.")
+            known = ", ".join(sorted(filter(None, provider.routes)))
+            raise FunctionError(404, "not_found", f"After the connection id comes: {known}.")
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type not in _MEDIA_TYPES:
             raise FunctionError(

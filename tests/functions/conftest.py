@@ -106,3 +106,9 @@ def served(tenant: Tenant) -> Iterator[FunctionHost[None]]:
     """The app on the database of `tenant`, as role integrator."""
     with FunctionHost(None, settings=tenant.settings()) as host:
         yield host
+
+
+@pytest.fixture
+def new_tenant() -> type[Tenant]:
+    """To make a tenant in another database."""
+    return Tenant

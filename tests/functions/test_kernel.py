@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -216,7 +217,7 @@ class TestBodies:
             async def send(message: dict[str, object]) -> None:
                 sent.append(message)
 
-            host._runner.run(host.app(scope, receive, send))  # type: ignore[arg-type]
+            host.run(host.app(scope, receive, send))  # type: ignore[arg-type]
             assert sent[0]["status"] == 413
 
     def test_a_client_that_goes_away(self, host: Host) -> None:
@@ -236,7 +237,7 @@ class TestBodies:
         async def send(message: dict[str, object]) -> None:
             sent.append(message)
 
-        host._runner.run(host.app(scope, receive, send))  # type: ignore[arg-type]
+        host.run(host.app(scope, receive, send))  # type: ignore[arg-type]
         assert sent[0]["status"] == 400
 
 
@@ -360,6 +361,30 @@ class TestLoading:
             assert "curl" in (home / "README.md").read_text()
 
 
+class TestReadme:
+    text = (local_settings().functions_dir / "README.md").read_text()
+
+    def block(self, language: str, number: int = 0) -> str:
+        return re.findall(rf"```{language}\n(.*?)```", self.text, re.S)[number]
+
+    def test_the_example_function_loads(self, tmp_path: Path) -> None:
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "main.py").write_text(self.block("python"))
+        (tmp_path / "mine" / "function.toml").write_text(self.block("toml"))
+        loaded = load_functions(tmp_path)["mine"]
+        assert (loaded.function.auth, loaded.limits.timeout_seconds) == ("user", 10)
+
+    def test_the_example_test_passes(self) -> None:
+        exec(self.block("python", 1), {})  # noqa: S102  the text of our own README
+
+    def test_every_setting_is_listed(self) -> None:
+        source = (local_settings().functions_dir / "tenantry_functions/settings.py").read_text()
+        read = set(re.findall(r'(?:required|optional|number)\("([A-Z_]+)"', source))
+        read |= {"PUBLISHABLE_KEY", "ANON_KEY", "SECRET_KEY", "SERVICE_ROLE_KEY"}
+        listed = set(re.findall(r"`FUNCTIONS_([A-Z_]+)`", self.text))
+        assert listed == read
+
+
 class TestOperation:
     def test_health_readiness_metrics(self, host: Host) -> None:
         assert host.request("GET", "/healthz", b"", []).json() == {"status": "ok"}
@@ -383,7 +408,7 @@ class TestOperation:
             assert [a.headers["x-request-id"] for a in answers] == ids
             return ids
 
-        host._runner.run(all_of_them())
+        host.run(all_of_them())
 
     def test_handlers_are_callable_by_hand(self, host: Host) -> None:
         @edge(auth="none")

@@ -113,7 +113,7 @@ def test_it_runs_with_the_app_and_leaves_nothing() -> None:
     inbox = MemoryInbox()
     settings = local_settings(retry_interval_seconds=0.01)
     with FunctionHost(inbox, settings=settings) as host:
-        host._runner.run(asyncio.sleep(0.1))
+        host.run(asyncio.sleep(0.1))
         assert inbox.retries_asked > 1
     asked = inbox.retries_asked
     time.sleep(0.05)
