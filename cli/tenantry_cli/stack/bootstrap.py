@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
+import psycopg
 from psycopg import sql
 
 from tenantry_cli.migrate import apply_migrations, read_migrations
 from tenantry_cli.project import Project
 from tenantry_cli.stack.database import (
+    DatabaseError,
     Server,
     is_prepared,
     prepare_cluster,
@@ -45,7 +47,7 @@ def apply_auth_functions(server: Server) -> None:
 def initialise(project: Project, home: Home, server: Server, say: Callable[[str], None]) -> None:
     """On the first start, apply all migrations and the seed. Resumes where a start was killed.
 
-    Raises MigrationError, or psycopg.Error for the seed.
+    Raises MigrationError or DatabaseError.
     """
     if home.initialised.exists():
         return
@@ -64,7 +66,10 @@ def initialise(project: Project, home: Home, server: Server, say: Callable[[str]
 
 
 def plant_seed(project: Project, server: Server) -> bool:
-    """Run supabase/seed.sql once, in one transaction; False if it has run before."""
+    """Run supabase/seed.sql once, in one transaction; False if it has run before.
+
+    Raises DatabaseError.
+    """
     text = project.seed.read_text(encoding="utf-8")
     digest = hashlib.sha256(text.encode()).hexdigest()
     with server.connect() as connection:
@@ -76,5 +81,8 @@ def plant_seed(project: Project, server: Server) -> bool:
         ).fetchone()
         if row is None:
             return False
-        connection.execute(sql.SQL(text))
+        try:
+            connection.execute(sql.SQL(text))
+        except psycopg.Error as error:
+            raise DatabaseError(f"{_SEED_PATH} was not planted: {error}") from error
         return True

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import jwt
-
 from tenantry_cli.stack.database import LOGIN_ROLES
 from tenantry_cli.stack.postgres import SUPERUSER
 
@@ -56,6 +54,8 @@ def _new_keys() -> StackKeys:
 
 def _role_token(role: str, jwt_secret: str) -> str:
     """A legacy API key, as `supabase status` prints it: a token that names a role and no user."""
+    import jwt  # slow to load, and needed once in a stack's life
+
     now = int(time.time())
     claims = {"iss": "supabase", "role": role, "iat": now, "exp": now + _TEN_YEARS}
     return jwt.encode(claims, jwt_secret, algorithm="HS256")

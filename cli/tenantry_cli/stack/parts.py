@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -70,8 +69,11 @@ class Stack:
         return f"http://127.0.0.1:{self.ports.api}"
 
     def environment(self, **settings: str) -> dict[str, str]:
-        """This process's environment without other programs' settings, plus `settings`."""
-        foreign = ("PG", "GATEWAY_", "FUNCTIONS_", "PGRST_", "SUPABASE_")
+        """Our own environment, so that GATEWAY_* and FUNCTIONS_* can be tuned, plus `settings`.
+
+        What other programs read from it and could point them elsewhere is left out.
+        """
+        foreign = ("PG", "SUPABASE_")
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         return {**inherited, **settings}
 
@@ -99,7 +101,7 @@ def postgres_part(stack: Stack, cluster: Cluster) -> Part:
     )
 
 
-def postgrest_part(stack: Stack, cluster: Cluster) -> Part:
+def postgrest_part(stack: Stack) -> Part:
     """The API of tables, views and functions, closed down as far as its settings allow."""
     program = find_postgrest(stack.project)
     admin_port = stack.ports.postgrest_admin
@@ -193,10 +195,8 @@ file_size_limit = "50MiB"
 """
 
 
-def functions_part(stack: Stack) -> Part | None:
-    """The edge functions, or None while the package is not there."""
-    if importlib.util.find_spec("tenantry_functions.app") is None:
-        return None
+def functions_part(stack: Stack) -> Part:
+    """The edge functions."""
     port = stack.ports.functions
     command = [sys.executable, "-m", "uvicorn", "tenantry_functions.app:app"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
@@ -205,7 +205,10 @@ def functions_part(stack: Stack) -> Part | None:
         FUNCTIONS_PUBLIC_ORIGIN=os.environ.get("FUNCTIONS_PUBLIC_ORIGIN", stack.origin),
         FUNCTIONS_POSTGREST_URL=f"http://127.0.0.1:{stack.ports.postgrest}",
         FUNCTIONS_JWT_SECRET=stack.keys.jwt_secret,
+        FUNCTIONS_PUBLISHABLE_KEY=stack.keys.publishable_key,
         FUNCTIONS_ANON_KEY=stack.keys.anon_key,
+        FUNCTIONS_SECRET_KEY=stack.keys.secret_key,
+        FUNCTIONS_SERVICE_ROLE_KEY=stack.keys.service_role_key,
         FUNCTIONS_DIR=str(stack.project.functions),
     )
     return Part(
@@ -216,10 +219,8 @@ def functions_part(stack: Stack) -> Part | None:
     )
 
 
-def gateway_part(stack: Stack) -> Part | None:
-    """The one public origin, or None while the package is not there."""
-    if importlib.util.find_spec("tenantry_gateway.__main__") is None:
-        return None
+def gateway_part(stack: Stack) -> Part:
+    """The one public origin, in front of all others."""
     ports, keys = stack.ports, stack.keys
     environment = stack.environment(
         GATEWAY_HOST="127.0.0.1",

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 
 import psutil
 import psycopg
@@ -148,12 +149,19 @@ class Supervisor:
             self.say("creating the database")
         await self._start(postgres_part(stack, cluster))
         await asyncio.to_thread(prepare_server, stack.server)
-        self.say("starting Auth and Storage")
-        await self._start(lite_part(stack))
-        await asyncio.to_thread(initialise, self.project, self.home, stack.server, self.say)
-        self.say("starting the API")
-        later = (postgrest_part(stack, cluster), functions_part(stack), gateway_part(stack))
-        await self._start_together([part for part in later if part is not None])
+        if not self.home.initialised.exists():
+            # Auth makes its tables before the migrations, which refer to them; the API and the
+            # functions log in with roles that the migrations make.
+            self.say("starting Auth and Storage for the first time")
+            await self._start(lite_part(stack))
+            await asyncio.to_thread(initialise, self.project, self.home, stack.server, self.say)
+            inner = [postgrest_part(stack), functions_part(stack)]
+        else:
+            inner = [lite_part(stack), postgrest_part(stack), functions_part(stack)]
+        self.say("starting Auth, Storage, API and functions")
+        await self._start_together(inner)
+        # Last, so that nobody is served before everything behind it is ready.
+        await self._start(gateway_part(stack))
         self.state.phase = "ready"
         self.state.start_seconds = round(time.monotonic() - began, 2)
         self.say(f"ready after {self.state.start_seconds} s")
@@ -164,7 +172,7 @@ class Supervisor:
         self.children.append(child)
         await child.start_first()
 
-    async def _start_together(self, parts: list[Part]) -> None:
+    async def _start_together(self, parts: Sequence[Part]) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 for part in parts:
