@@ -23,8 +23,9 @@ begin
   if tg_op = 'DELETE' then
     if current_setting('role') <> 'authenticated' then
       select * into home from private.business_directory d where d.business_id = old.business_id;
-      -- Found but elsewhere: refuse. Not found: the business itself is being deleted, let it cascade.
-      if found and not (home.is_writable and home.schema_name = tg_table_schema and home.database_name = current_database()) then
+      -- Found but elsewhere: refuse. When the business itself is being deleted, let it cascade.
+      if found and not (home.is_writable and home.schema_name = tg_table_schema and home.database_name = current_database())
+         and exists (select 1 from public.businesses b where b.id = old.business_id) then
         perform private.fail('PT409', 'This business does not live here, or is being moved.', 'business_id', 'not_home',
           'Read the registry again and retry at its home.');
       end if;
@@ -152,6 +153,12 @@ begin
   execute format('revoke all on %s from public, anon, authenticated, service_role', target);
   -- Without a guard only triggers and functions write: a job could forge history or move rows.
   execute format('grant %s on %s to service_role', case when guard then 'select, insert, update, delete' else 'select' end, target);
+
+  -- The planner multiplies the selectivity of the policy with that of a join on the same column, expects one row
+  -- from any index that begins with it, and then filters a whole tenant (measured: 5,477 ms instead of 7).
+  if not registry and (select c.relkind from pg_class c where c.oid = target) = 'r' then
+    execute format('alter table %s alter column %I set (n_distinct = 100)', target, key);
+  end if;
 
   foreach verb in array array['select', 'insert', 'update', 'delete'] loop
     code := case verb when 'select' then reads when 'insert' then inserts when 'update' then updates else deletes end;

@@ -137,7 +137,7 @@ call private.guard_status('public.business_memberships', 'status');
 create table public.membership_roles (
   business_id uuid not null,
   membership_id uuid not null,
-  role_id uuid not null references public.roles on delete restrict,
+  role_id uuid not null references public.roles,
   created_at timestamptz not null default now(),
   primary key (business_id, membership_id, role_id),
   constraint membership_roles_membership_fkey foreign key (business_id, membership_id)

@@ -202,7 +202,7 @@ create table public.invitations (
   business_id uuid not null references public.businesses on delete cascade,
   id uuid not null default private.new_id(),
   email_normalized private.email_address not null,
-  role_id uuid not null references public.roles on delete restrict,
+  role_id uuid not null references public.roles,
   token_hash bytea not null,
   status text not null default 'pending',
   expires_at timestamptz not null default now() + interval '7 days',

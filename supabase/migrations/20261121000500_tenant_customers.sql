@@ -136,13 +136,21 @@ begin
     group by 1, 2 order by 1, 2
   loop
     v_limit := private.plan_limit(v.organization_id, 'customers');
-    continue when v_limit is null;
+    if v_limit is null then   -- not bounded, not counted: counted afresh when a bound comes
+      delete from customer_counts c where c.business_id = v.business_id;
+      continue;
+    end if;
     update customer_counts c set customers = c.customers + v.change where c.business_id = v.business_id;
     if not found then
       insert into customer_counts (business_id, customers)
       select v.business_id, count(*) from customers c where c.business_id = v.business_id
       on conflict (business_id) do update set customers = customer_counts.customers + v.change;
     end if;
+    insert into customer_counts (business_id, customers)
+    select d.business_id, (select count(*) from customers c where c.business_id = d.business_id) from private.business_directory d
+    where d.organization_id = v.organization_id and d.database_name = current_database() and d.schema_name = current_schema()
+      and not exists (select 1 from customer_counts c where c.business_id = d.business_id)
+    order by d.business_id on conflict do nothing;
     select sum(c.customers) into v_used from customer_counts c
     join private.business_directory d on d.business_id = c.business_id where d.organization_id = v.organization_id;
     perform private.enforce_plan_limit(v.organization_id, 'customers', v_used, v_limit);
@@ -259,24 +267,43 @@ create trigger _100_normalize_insert before insert on contact_points for each ro
 create trigger _100_normalize_update before update of raw, is_primary on contact_points
   for each row when (new.raw is distinct from old.raw or (new.is_primary and not old.is_primary)) execute function tg_contact_points_normalize();
 
+create function keep_primary_addresses(business_ids uuid[], customer_ids uuid[]) returns void
+language sql security definer
+set search_path from current
+as $$
+  update customers c set primary_phone = n.phone, primary_email = n.email
+  from (
+    select k.business_id, k.customer_id,
+      (select p.normalized from contact_points p where p.business_id = k.business_id and p.customer_id = k.customer_id and p.kind in ('phone', 'whatsapp')
+       and p.normalized like '+%' order by p.kind, p.is_primary desc, p.created_at limit 1) as phone,
+      (select p.normalized from contact_points p where p.business_id = k.business_id and p.customer_id = k.customer_id and p.kind = 'email'
+       order by p.is_primary desc, p.created_at limit 1) as email
+    from (select distinct * from unnest(business_ids, customer_ids)) k(business_id, customer_id)) n
+  where c.business_id = n.business_id and c.id = n.customer_id
+    and (c.primary_phone, c.primary_email) is distinct from (n.phone, n.email)
+$$;
+comment on function keep_primary_addresses(uuid[], uuid[]) is 'Sets the primary phone and e-mail shown with these customers, where they changed.';
+
 create function tg_contact_points_primary() returns trigger
 language plpgsql security definer
 set search_path from current
 as $$
-declare
-  v_row contact_points := coalesce(new, old);
 begin
-  update customers c set
-    primary_phone = (select p.normalized from contact_points p where p.business_id = c.business_id and p.customer_id = c.id and p.kind in ('phone', 'whatsapp')
-                     and p.normalized like '+%' order by p.kind, p.is_primary desc, p.created_at limit 1),
-    primary_email = (select p.normalized from contact_points p where p.business_id = c.business_id and p.customer_id = c.id and p.kind = 'email'
-                     order by p.is_primary desc, p.created_at limit 1)
-  where c.business_id = v_row.business_id and c.id = v_row.customer_id;
+  -- Three statements: one that names a transition table the event does not have would not parse.
+  if tg_op = 'INSERT' then
+    perform keep_primary_addresses(array_agg(n.business_id), array_agg(n.customer_id)) from new_rows n;
+  elsif tg_op = 'DELETE' then
+    perform keep_primary_addresses(array_agg(o.business_id), array_agg(o.customer_id)) from old_rows o;
+  else
+    perform keep_primary_addresses(array_agg(r.business_id), array_agg(r.customer_id))
+    from (select * from new_rows union all select * from old_rows) r;
+  end if;
   return null;
 end $$;
 comment on function tg_contact_points_primary() is 'Keeps the primary phone and e-mail shown with the customer.';
-create trigger _300_primary_insert after insert on contact_points for each row execute function tg_contact_points_primary();
-create trigger _300_primary_update after update on contact_points for each row
-  when (old.normalized is distinct from new.normalized or old.is_primary is distinct from new.is_primary or old.customer_id is distinct from new.customer_id)
-  execute function tg_contact_points_primary();
-create trigger _300_primary_delete after delete on contact_points for each row execute function tg_contact_points_primary();
+create trigger _300_primary_insert after insert on contact_points
+  referencing new table as new_rows for each statement execute function tg_contact_points_primary();
+create trigger _300_primary_update after update on contact_points
+  referencing old table as old_rows new table as new_rows for each statement execute function tg_contact_points_primary();
+create trigger _300_primary_delete after delete on contact_points
+  referencing old table as old_rows for each statement execute function tg_contact_points_primary();

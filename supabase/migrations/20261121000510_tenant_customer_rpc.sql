@@ -12,10 +12,21 @@ create function lock_identity(business_id uuid, normalized text) returns void
 language sql volatile
 set search_path from current
 as $$
+  -- Shared first: lock_identities() keeps everybody out of the business with one lock.
+  select pg_advisory_xact_lock_shared(hashtextextended('identities:' || lock_identity.business_id::text, 0));
   -- A number is one identity, whether it calls, texts or writes by WhatsApp.
   select pg_advisory_xact_lock(hashtextextended('identity:' || lock_identity.business_id::text || lock_identity.normalized, 0))
 $$;
 comment on function lock_identity(uuid, text) is 'Makes transactions about the same address of the same business wait for each other.';
+
+create function lock_identities(business_id uuid) returns void
+language sql volatile
+set search_path from current
+as $$
+  select pg_advisory_xact_lock(hashtextextended('identities:' || lock_identities.business_id::text, 0))
+$$;
+comment on function lock_identities(uuid) is
+  'Makes everything that finds or creates customers of the business wait: for imports, which would need a lock per address otherwise.';
 
 create function customer_of_identity(business_id uuid, kind text, normalized text) returns uuid
 language plpgsql stable security definer

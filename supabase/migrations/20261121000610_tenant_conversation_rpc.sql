@@ -36,7 +36,7 @@ declare
   v_id uuid;
   v_status text;
 begin
-  perform pg_advisory_xact_lock(hashtextextended('thread:' || (channel).business_id::text || (channel).id::text || thread_for.peer, 0));
+  perform lock_identity((channel).business_id, 'thread:' || (channel).id::text || thread_for.peer);
   select c.id, c.status into v_id, v_status from conversations c
   where c.business_id = (channel).business_id and c.channel_id = (channel).id and c.peer = thread_for.peer
   order by c.status in ('open', 'pending', 'snoozed') desc, c.created_at desc limit 1;
