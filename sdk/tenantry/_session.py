@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 #: A token is renewed this many seconds before it ends, so that none ends on its way.
 REFRESH_BEFORE_EXPIRY = 60.0
 _DEFAULT_LIFETIME = 3600
+
+
+def _moment(value: Any) -> Any:
+    # Some auth servers write times as Postgres does, `2026-01-02 03:04:05+00`.
+    return datetime.datetime.fromisoformat(value) if isinstance(value, str) and value else value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 
 
 class User(BaseModel):
@@ -21,9 +30,14 @@ class User(BaseModel):
 
     id: UUID
     email: str | None = None
-    email_confirmed_at: AwareDatetime | None = None
-    last_sign_in_at: AwareDatetime | None = None
+    email_confirmed_at: Moment | None = None
+    last_sign_in_at: Moment | None = None
     user_metadata: dict[str, Any] = Field(default_factory=dict)
+
+    def __repr_args__(self) -> Any:
+        # Auth servers send much more, which logs need not know.
+        yield "id", self.id
+        yield "email", self.email
 
 
 class Session(BaseModel):

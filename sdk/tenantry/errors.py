@@ -69,7 +69,9 @@ class TenantryError(Exception):
         return []
 
     def __str__(self) -> str:
-        text = " ".join(part for part in (self.message, self.hint) if part)
+        # Postgres' own messages have no full stop.
+        message = self.message if self.message.endswith((".", "!", "?")) else f"{self.message}."
+        text = f"{message} {self.hint}".rstrip()
         facts = ", ".join(self._facts())
         return f"{text} ({facts})" if facts else text
 

@@ -89,10 +89,10 @@ def customer(number: int = 1, **columns: Any) -> dict[str, Any]:
     return row | columns
 
 
-def session(token: str = "access-1", *, refresh: str = "refresh-1", lifetime: int = 3600) -> Any:
+def session(access: str = "access-1", *, refresh: str = "refresh-1", lifetime: int = 3600) -> Any:
     """A session as the auth service writes it."""
     return {
-        "access_token": token,
+        "access_token": access,
         "token_type": "bearer",
         "expires_in": lifetime,
         "refresh_token": refresh,

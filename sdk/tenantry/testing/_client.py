@@ -1,0 +1,98 @@
+"""The real clients, connected to a server in memory."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from typing import Any, Self
+
+import httpx
+
+from tenantry._async.client import AsyncTenantry
+from tenantry._session import Session
+from tenantry._sync.client import Tenantry
+from tenantry.errors import TenantryError
+from tenantry.models import Message
+from tenantry.testing._server import FakeServer
+
+_URL = "http://tenantry.test"
+_KEY = "sb_publishable_fake"
+
+
+class _Fake:
+    """What both fakes add to their client."""
+
+    server: FakeServer
+
+    def fail_next(
+        self,
+        kind: type[TenantryError],
+        message: str = "Brought about by the test.",
+        *,
+        times: int = 1,
+        retry_after: float | None = None,
+    ) -> None:
+        """Let the next requests fail with this error, such as `errors.RateLimited`.
+
+        Retries are off unless you give `max_retries`; back-off then takes real time.
+        """
+        self.server.fail_next(kind, message, times=times, retry_after=retry_after)
+
+    def receive_message(self, *, channel_id: Any, peer: str, body: str) -> Message:
+        """Let a message from outside arrive on a channel, as a provider's webhook would."""
+        return Message.model_validate(self.server.receive_message(channel_id, peer, body))
+
+
+class FakeTenantry(_Fake, Tenantry):
+    """A client signed in as the owner of a business `demo`, which is in use.
+
+    Args:
+        server: Share the world of another fake, to act as another user in it.
+        email: Who to be; made when unknown. `owner@demo.example` by default.
+        now: A clock of your own. Times of rows come from it.
+        options: As of `Tenantry`: `timeout`, `max_retries` (0 here), `on_response`.
+    """
+
+    def __init__(
+        self,
+        *,
+        server: FakeServer | None = None,
+        email: str | None = None,
+        now: Callable[[], datetime.datetime] | None = None,
+        **options: Any,
+    ) -> None:
+        self.server = server or FakeServer(now)
+        self._http = httpx.Client(transport=httpx.MockTransport(self.server))
+        super().__init__(_URL, _KEY, **{"max_retries": 0, **options}, http_client=self._http)
+        self._transport._owns_http = True  # so that closing the client closes it
+        self.auth.restore(Session.model_validate(self.server.session_of(email)))
+        if email is None and self.business_id is None:
+            self._options = self._options.replace(business_id=self.server.demo_business_id)
+
+    def as_user(self, email: str, **options: Any) -> Self:
+        """Another user of the same world; a new one is in no business yet."""
+        return type(self)(server=self.server, email=email, **options)
+
+
+class AsyncFakeTenantry(_Fake, AsyncTenantry):
+    """The same for `AsyncTenantry`."""
+
+    def __init__(
+        self,
+        *,
+        server: FakeServer | None = None,
+        email: str | None = None,
+        now: Callable[[], datetime.datetime] | None = None,
+        **options: Any,
+    ) -> None:
+        self.server = server or FakeServer(now)
+        self._http = httpx.AsyncClient(transport=httpx.MockTransport(self.server))
+        super().__init__(_URL, _KEY, **{"max_retries": 0, **options}, http_client=self._http)
+        self._transport._owns_http = True  # so that closing the client closes it
+        self.auth.restore(Session.model_validate(self.server.session_of(email)))
+        if email is None and self.business_id is None:
+            self._options = self._options.replace(business_id=self.server.demo_business_id)
+
+    def as_user(self, email: str, **options: Any) -> Self:
+        """Another user of the same world; a new one is in no business yet."""
+        return type(self)(server=self.server, email=email, **options)
