@@ -130,7 +130,7 @@ cross join lateral (select
   case when n % 4 = 0 then 'outbound' else 'inbound' end as direction,
   case when n % 9 = 0 then 'no_answer' when n % 23 = 0 then 'busy' else 'completed' end as status,
   40 + (n * 37) % 520 as seconds,
-  now() - make_interval(hours => n * 710 / v.calls, mins => (n * 11) % 60) as started_at) x
+  now() - make_interval(hours => (n - 1) * 710 / v.calls, mins => (n * 11) % 60) as started_at) x
 join lateral (select c.* from customers c where c.business_id = ch.business_id and c.source = 'seed' order by c.created_at offset (n * 7) % 8 limit 1) c on true
 where ch.kind = 'voice' and ch.id::text like 'f0000000%';
 

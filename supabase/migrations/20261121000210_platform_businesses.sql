@@ -164,7 +164,11 @@ begin
             (new.last_sign_in_at is not null)::int)
     on conflict (user_id) do nothing;
   else
-    update public.profiles p set last_login_at = new.last_sign_in_at, login_count = p.login_count + 1
+    update public.profiles p set
+      -- Some auth services write what the person said of themselves after the account.
+      full_name = coalesce(p.full_name, left(new.raw_user_meta_data ->> 'full_name', 200)),
+      last_login_at = new.last_sign_in_at,
+      login_count = p.login_count + (new.last_sign_in_at is distinct from old.last_sign_in_at)::int
     where p.user_id = new.id;
   end if;
   return null;
@@ -172,6 +176,6 @@ end $$;
 comment on function private.tg_users_profile() is 'Makes the profile of a new account and tracks sign-ins.';
 create trigger tenantry_profile_insert after insert on auth.users
   for each row execute function private.tg_users_profile();
-create trigger tenantry_profile_login after update of last_sign_in_at on auth.users
-  for each row when (new.last_sign_in_at is distinct from old.last_sign_in_at)
+create trigger tenantry_profile_update after update of last_sign_in_at, raw_user_meta_data on auth.users
+  for each row when (new.last_sign_in_at is distinct from old.last_sign_in_at or new.raw_user_meta_data is distinct from old.raw_user_meta_data)
   execute function private.tg_users_profile();
