@@ -11,8 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tenantry_cli.output import plain_errors
-from tenantry_cli.project import Project, find_project
+from tenantry_cli.project import Project, ProjectError, find_project
 from tenantry_cli.stack.programs import ProgramMissing, find_node
 
 
@@ -61,9 +60,11 @@ def _run(what: str, command: list[str], project: Project, *more: str, **environm
     )
     if result.returncode != 0:
         lines = (result.stdout + result.stderr).splitlines()
-        raise ProgramMissing("\n".join([f"{what} failed:", *lines[-20:]]))
+        raise ProgramMissing("\n".join([f"{what} failed:", *lines[:20]]))
 
 
 if __name__ == "__main__":
-    with plain_errors():
+    try:
         install(find_project())
+    except (ProgramMissing, ProjectError) as problem:
+        sys.exit(f"error: {problem}")

@@ -234,6 +234,9 @@ def gateway_part(stack: Stack) -> Part:
         GATEWAY_PUBLISHABLE_KEY=keys.publishable_key,
         GATEWAY_SECRET_KEY=keys.secret_key,
         GATEWAY_CONSOLE_DIR=str(stack.project.console),
+        GATEWAY_CONSOLE_SUPABASE_JS=str(
+            stack.project.root / "node_modules/@supabase/supabase-js/dist/umd/supabase.js"
+        ),
     )
     return Part(
         "gateway",
