@@ -43,8 +43,9 @@ create table private.character_classes (
   characters int4multirange not null
 );
 comment on table private.character_classes is
-  'Code points beyond ASCII by class: letter_or_number, mark, symbol (with punctuation); domain, '
-  'those that IDNA 2008 allows in a mapped domain name; right_to_left, those of them that are so.';
+  'Code points beyond ASCII by class: letter_or_number, mark (without width), spacing_mark, symbol '
+  '(with punctuation); domain, those that IDNA 2008 allows in a mapped domain name; right_to_left, '
+  'those of them that are so.';
 
 create table private.character_folds (
   fold text primary key,
@@ -189,13 +190,14 @@ def render() -> str:
     rightward = {code for code in allowed if unicodedata.bidirectional(chr(code)) in ("R", "AL")}
     every = set(ALL)
 
-    def of(kinds: str) -> list[str]:
-        return list(ranges({code for code in ALL if by_category[code][0] in kinds}, set()))
+    def of(*kinds: str) -> Iterator[str]:
+        return ranges({code for code in ALL if by_category[code].startswith(kinds)}, set())
 
     classes = [
-        entry("letter_or_number", of("LN")),
-        entry("mark", of("M")),
-        entry("symbol", of("PS")),
+        entry("letter_or_number", of("L", "N")),
+        entry("mark", of("Mn", "Me")),
+        entry("spacing_mark", of("Mc")),
+        entry("symbol", of("P", "S")),
         entry("domain", ranges(allowed, every - fixed)),
         entry("right_to_left", ranges(rightward, every - allowed)),
     ]

@@ -8,35 +8,32 @@
 --
 -- What differs from a library on purpose: nothing here raises. Text that is no number gives null.
 
--- Helpers without `set search_path` are called by parse_phone and the public functions alone, which
--- pin it: the clause would keep the planner from inlining them and cost more than they do.
-
 -- ---------------------------------------------------------------------------------------------
 -- Characters
 -- ---------------------------------------------------------------------------------------------
 
 create function private.has_class(letter text, class text) returns boolean
-  language sql stable strict parallel safe set search_path = ''
-as $$
+  language sql stable strict parallel safe
+begin atomic
   select ascii(letter) <@ known.characters
   from private.character_classes as known
-  where known.class = has_class.class
-$$;
+  where known.class = has_class.class;
+end;
 
 -- What the characters of a text become in one of the folds; positions stay.
 create function private.folded(raw text, fold text) returns text
-  language sql stable strict parallel safe set search_path = ''
-as $$
+  language sql stable strict parallel safe
+begin atomic
   select translate(raw, known.from_characters, known.to_characters)
   from private.character_folds as known
-  where known.fold = folded.fold
-$$;
+  where known.fold = folded.fold;
+end;
 
 -- One lower-case form for the letters and signs that the grammar below treats alike. Punctuation
 -- without a meaning of its own becomes "(". Positions stay, so the original text can be cut alike.
 create function private.fold_phone_text(raw text) returns text
   language sql stable parallel safe
-as $$
+begin atomic
   select case
     when octet_length(raw) = length(raw) then lower(raw collate "C")
     else translate(
@@ -48,23 +45,23 @@ as $$
         || U&'\FF08\FF09\FF0D\FF0F\FF3B\FF3D',
       '+' || 'iisk' || U&'\FF45\FF58\FF54\FF4E\FF49' || U&'\0434\043E\0431\0434\043E'
         || U&'\00F3' || repeat('(', 19))
-    end
-$$;
+    end;
+end;
 
 -- The grammar of folded text: at least three digits with punctuation among them; letters may follow
 -- the third.
 create function private.phone_text_pattern() returns text
   language sql immutable parallel safe
-as $$
+begin atomic
   select '\+*(?:[-x ().[\]/~*\u00A0\u30FC\uFF0E\uFF5E]*[0-9]){3}'
-    || '[-x ().[\]/~*\u00A0\u30FC\uFF0E\uFF5E0-9a-z]*'
-$$;
+    || '[-x ().[\]/~*\u00A0\u30FC\uFF0E\uFF5E0-9a-z]*';
+end;
 
 -- An extension at the end of folded text. How many digits it may have depends on how clearly it is
 -- introduced: ";ext=", a word, a sign, a trailing #, the pauses ",," and ";", or commas alone.
 create function private.phone_extension_pattern() returns text
   language sql immutable parallel safe
-as $$
+begin atomic
   select '(?:;ext=[0-9]{1,20}'
     || '|[ \u00A0\t,]*(?:e?xt(?:ensi(?:o\u0301?|\u00F3))?n?|\uFF45?\uFF58\uFF54\uFF4E?'
     || '|\u0434\u043E\u0431|anexo)[:.\uFF0E]?[ \u00A0\t,-]*[0-9]{1,20}#?'
@@ -72,16 +69,16 @@ as $$
     || '[:.\uFF0E]?[ \u00A0\t,-]*[0-9]{1,9}#?'
     || '|[- ]+[0-9]{1,6}#'
     || '|[ \u00A0\t]*(?:,,|;)[:.\uFF0E]?[ \u00A0\t,-]*[0-9]{1,15}#?'
-    || '|[ \u00A0\t]*,+[:.\uFF0E]?[ \u00A0\t,-]*[0-9]{1,9}#?)$'
-$$;
+    || '|[ \u00A0\t]*,+[:.\uFF0E]?[ \u00A0\t,-]*[0-9]{1,9}#?)$';
+end;
 
 -- Two digits are a number as well (15 calls an ambulance), but take neither sign nor extension.
 create function private.is_phone_text(folded text) returns boolean
   language sql immutable parallel safe
-as $$
+begin atomic
   select folded ~ ('^(?:[0-9]{2}|' || private.phone_text_pattern() || ')$')
-    or folded ~ ('^' || private.phone_text_pattern() || private.phone_extension_pattern())
-$$;
+    or folded ~ ('^' || private.phone_text_pattern() || private.phone_extension_pattern());
+end;
 
 -- ---------------------------------------------------------------------------------------------
 -- Parsing
@@ -90,7 +87,7 @@ $$;
 -- Cuts the text that may be a number out of what surrounds it ("Tel: +1 ..., mornings"), and joins
 -- what RFC 3966 takes apart ("863-1234;phone-context=+1-914-555").
 create function private.phone_text(raw text) returns text
-  language plpgsql stable parallel safe
+  language plpgsql stable parallel safe set search_path = ''
 as $$
 declare
   folded text;
@@ -142,28 +139,28 @@ $$;
 -- read on the keypad; then only ASCII digits count, as in libphonenumber.
 create function private.phone_digits(found text) returns text
   language sql stable parallel safe
-as $$
+begin atomic
   select regexp_replace(
     case when found ~ '[A-Za-z].*[A-Za-z].*[A-Za-z]' then
       translate(found, 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ' || U&'\0131\017F',
         '222333444555666777788899992223334445556667777888999947')
     else private.fold_phone_text(found) end,
-    '[^0-9]', '', 'g')
-$$;
+    '[^0-9]', '', 'g');
+end;
 
 create function private.is_general_phone(number text, general_numbers int8multirange)
   returns boolean
   language sql immutable parallel safe
-as $$
+begin atomic
   select case when length(number) between 1 and 17
-    then ('1' || number)::bigint <@ general_numbers else false end
-$$;
+    then ('1' || number)::bigint <@ general_numbers else false end;
+end;
 
 -- A national number without what is dialled before it at home (0, 1, 8, a carrier's code), unless
 -- taking that away would spoil a plausible number.
 create function private.without_national_prefix(number text, plan private.phone_regions)
   returns text
-  language plpgsql immutable parallel safe
+  language plpgsql immutable parallel safe set search_path = ''
 as $$
 declare
   groups text[] := regexp_match(number, plan.national_prefix);
@@ -189,7 +186,7 @@ $$;
 
 -- The plan of the calling code that international digits begin with; no code begins with 0.
 create function private.plan_of_international(digits text) returns private.phone_regions
-  language plpgsql stable parallel safe
+  language plpgsql stable parallel safe set search_path = ''
 as $$
 declare
   plan private.phone_regions;
@@ -273,7 +270,7 @@ begin
 
   if plan.calling_code is null and home.calling_code is not null then
     rest := substr(digits, length(substring(digits from home.international_prefix)) + 1);
-    -- "(?!0)": what follows an international prefix is a calling code.
+    -- No calling code begins with 0, so what a 0 follows was no international prefix.
     if rest is not null and left(rest, 1) <> '0' then
       plan := private.plan_of_international(rest);
       national := substr(rest, length(plan.calling_code::text) + 1);
@@ -381,7 +378,7 @@ declare
   grouped text;
 begin
   if e164 is null or e164 !~ '^\+[1-9][0-9]{2,19}$'
-    or wanted not in ('international', 'national', 'rfc3966', 'e164')
+    or wanted is null or wanted not in ('international', 'national', 'rfc3966', 'e164')
   then
     return null;
   end if;

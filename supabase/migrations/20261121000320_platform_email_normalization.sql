@@ -9,32 +9,30 @@
 -- Where it differs from the library, it is stricter, but for one thing: a country's domain alone
 -- (ana@io) is an address, because some countries receive mail there.
 
--- Private helpers carry no `set search_path` for the reason given in platform_contact_normalization.
-
 -- Lower case by Unicode's table, whatever the locale of the database.
 create function private.lower_case(value text) returns text
   language sql stable parallel safe
-as $$
+begin atomic
   select case
     when octet_length(value) = length(value) then lower(value collate "C")
     else replace(
       lower(private.folded(value, 'lower') collate "C"), U&'\0130', U&'i\0307')
-    end
-$$;
+    end;
+end;
 
--- Letters, numbers, punctuation, symbols, and marks that have something to stand on: nothing that is
--- invisible, unassigned, or changes how its surroundings are shown.
+-- Letters, numbers, punctuation, symbols, and marks that have something to stand on: nothing that
+-- is invisible, unassigned, or changes how its surroundings are shown.
 create function private.is_graphic(value text) returns boolean
   language sql stable parallel safe
-as $$
+begin atomic
   select not exists (
     select from regexp_split_to_table(value, '') with ordinality as character (letter, position)
     where ascii(letter) > 127 and not exists (
       select from private.character_classes as known
       where (known.class in ('letter_or_number', 'symbol')
-          or known.class = 'mark' and character.position > 1)
-        and ascii(letter) <@ known.characters))
-$$;
+          or known.class in ('mark', 'spacing_mark') and character.position > 1)
+        and ascii(letter) <@ known.characters));
+end;
 
 -- ---------------------------------------------------------------------------------------------
 -- Domain names
@@ -43,7 +41,7 @@ $$;
 -- The threshold between the digits of a Punycode number, section 6.1 of RFC 3492.
 create function private.punycode_bias(delta integer, points integer, is_first boolean)
   returns integer
-  language plpgsql immutable parallel safe
+  language plpgsql immutable parallel safe set search_path = ''
 as $$
 declare
   remaining integer := delta / case when is_first then 700 else 2 end;
@@ -59,7 +57,7 @@ end
 $$;
 
 create function private.punycode(label text) returns text
-  language plpgsql immutable parallel safe
+  language plpgsql immutable parallel safe set search_path = ''
 as $$
 declare
   points integer[] := array(select ascii(letter) from regexp_split_to_table(label, '') as letter);
@@ -111,7 +109,7 @@ $$;
 
 -- The text of a Punycode label; null unless it is the one way to write that text.
 create function private.from_punycode(encoded text) returns text
-  language plpgsql immutable parallel safe
+  language plpgsql immutable parallel safe set search_path = ''
 as $$
 declare
   hyphen integer := length(encoded) - position('-' in reverse(encoded)) + 1;
@@ -161,21 +159,21 @@ $$;
 -- A domain name in the one form that UTS #46 gives it: lower case, compatible characters unified,
 -- variation selectors and fillers dropped, every kind of full stop a dot.
 create function private.mapped_domain(raw text) returns text
-  language plpgsql stable parallel safe
+  language plpgsql stable parallel safe set search_path = ''
 as $$
 declare
   mapped text := regexp_replace(raw, '[\u034F\u115F\u1160\u17B4\u17B5\u180B-\u180D\u180F\u3164'
     '\uFE00-\uFE0F\uFFA0\U000E0100-\U000E01EF]', '', 'g');
 begin
-  mapped := normalize(private.folded(mapped, 'domain'), nfkc);
+  mapped := normalize(private.folded(mapped, 'domain'), nfkd);
   return normalize(private.folded(private.lower_case(mapped), 'domain'), nfkc);
 end
 $$;
 
--- What IDNA 2008 asks of a label beyond ASCII, already mapped (RFC 5891, 4.2; RFC 5892, appendix A).
+-- What IDNA 2008 asks of a label beyond ASCII, already mapped (RFC 5891, 4.2; RFC 5892, app. A).
 create function private.is_domain_label(label text) returns boolean
   language sql stable parallel safe
-as $$
+begin atomic
   select private.is_graphic(label)
     and substr(label, 3, 2) <> '--' and label !~ '^-|-$'
     and not exists (
@@ -187,33 +185,34 @@ as $$
     and label !~ '(?<![\u0591-\u05F4])[\u05F3\u05F4]'
     and not (label ~ '\u30FB' and label !~ '[\u3005\u3007\u3041-\u3096\u309D\u309E'
       '\u30A1-\u30FA\u30FD\u30FE\u31F0-\u31FF\u3400-\u4DBF\u4E00-\u9FFF\U00020000-\U0003FFFF]')
-    and not (label ~ '[\u0660-\u0669]' and label ~ '[\u06F0-\u06F9]')
-$$;
+    and not (label ~ '[\u0660-\u0669]' and label ~ '[\u06F0-\u06F9]');
+end;
 
 -- The Bidi Rule of RFC 5893, section 2, with its directions as letters: R right to left, A Arabic
--- number, E European number, S hyphen, N mark, L the rest. Two names must not look the same.
+-- number, E European number, S neutral, N mark, L the rest. Two names must not look the same.
 create function private.obeys_bidi_rule(label text) returns boolean
   language sql stable parallel safe
-as $$
+begin atomic
   select kinds ~ '^R[RAESN]*$' and kinds ~ '[RAE]N*$' and not (kinds ~ 'A' and kinds ~ 'E')
     or kinds ~ '^L[LESN]*$' and kinds ~ '[LE]N*$'
   from (
     select string_agg(
       case
         when letter ~ '[0-9\u06F0-\u06F9]' then 'E'
-        when letter = '-' then 'S'
+        when letter ~ ('[-\u00B7\u02B9\u02BA\u02C6-\u02CF\u02EC\u0375\u2E2F\u30FB\uA67F'
+          '\uA717-\uA71F\uA788]') then 'S'
         when ascii(letter) < 128 then 'L'
-        when letter ~ '[\u0660-\u0669]' then 'A'
+        when letter ~ '[\u0660-\u0669\U00010D30-\U00010D39]' then 'A'
         when private.has_class(letter, 'right_to_left') then 'R'
         when private.has_class(letter, 'mark') then 'N'
         else 'L' end, '' order by position) as kinds
     from regexp_split_to_table(label, '') with ordinality as character (letter, position)
-  ) as directions
-$$;
+  ) as directions;
+end;
 
 -- The canonical Unicode form of a domain name and what is sent on the wire. Null unless valid.
 create function private.email_domain(raw text, out domain text, out wire text)
-  language plpgsql stable parallel safe
+  language plpgsql stable parallel safe set search_path = ''
 as $$
 declare
   mapped text := lower(raw collate "C");
@@ -271,7 +270,8 @@ begin
   end if;
   if octet_length(shown) > length(shown) and exists (
       select from regexp_split_to_table(shown, '') as letter
-      where letter ~ '[\u0660-\u0669]' or private.has_class(letter, 'right_to_left'))
+      where letter ~ '[\u0660-\u0669\U00010D30-\U00010D39]'
+        or private.has_class(letter, 'right_to_left'))
     and not (select bool_and(private.obeys_bidi_rule(each)) from unnest(shown_labels) as each)
   then
     return;
@@ -288,11 +288,11 @@ $$;
 -- A dot-atom of RFC 5322, with any graphic character beyond ASCII (RFC 6531).
 create function private.is_local_part(value text) returns boolean
   language sql stable parallel safe
-as $$
+begin atomic
   select value ~ ('^[^\u0001-\u0020"(),.:;<>@[\\\]\u007F]+'
       '(?:\.[^\u0001-\u0020"(),.:;<>@[\\\]\u007F]+)*$')
-    and (octet_length(value) = length(value) or private.is_graphic(value))
-$$;
+    and (octet_length(value) = length(value) or private.is_graphic(value));
+end;
 
 -- The key of an address, taken as it is; null unless valid.
 create function private.email_key(address text) returns text
@@ -323,6 +323,9 @@ begin
   then
     return null;
   end if;
+  -- A Greek word ends in another sigma: ΟΔΟΣ is οδος in lower case.
+  composed := regexp_replace(composed, '([a-zA-Z\u00C0-\u024F\u0370-\u03FF\u1F00-\u1FFF])\u03A3'
+    '(?![a-zA-Z\u00C0-\u024F\u0370-\u03FF\u1F00-\u1FFF])', '\1' || U&'\03C2', 'g');
   return normalize(private.lower_case(composed), nfc) || '@' || found.domain;
 end
 $$;
@@ -336,10 +339,10 @@ end
 $$;
 comment on function public.normalize_email(text) is
   'The key under which an e-mail address is stored and found, or null if it is not valid: without '
-  'surrounding spaces, composed (NFC), domain in lower case and as Unicode (xn-- is decoded), and the '
-  'part before the @ in lower case too. Mail servers may tell Ana@ from ana@, so write to the address '
-  'as it was given and use the key to compare. Dots and +tags stay. Line breaks and other control '
-  'characters make it invalid, also at the ends. Never raises.';
+  'surrounding spaces, composed (NFC), domain in lower case and as Unicode (xn-- is decoded), and '
+  'the part before the @ in lower case too. Mail servers may tell Ana@ from ana@, so write to the '
+  'address as it was given and use the key to compare. Dots and +tags stay. Line breaks and other '
+  'control characters make it invalid, also at the ends. Never raises.';
 
 create function public.is_valid_email(raw text) returns boolean
   language plpgsql stable security definer parallel safe set search_path = ''
