@@ -37,7 +37,9 @@ class Gateway:
         self.settings = settings
         self.metrics = Metrics()
         self._cors = Cors(settings.cors_origins)
-        self._console = Console(settings.console_dir)
+        self._console = Console(
+            settings.console_dir, settings.publishable_key, settings.console_supabase_js
+        )
         self._keys = KeyRing(settings)
         self._services = Services(settings, self._keys)
         self._upstreams = Upstreams(settings)

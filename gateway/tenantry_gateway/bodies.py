@@ -78,7 +78,6 @@ class StreamedBody:
     """A body on its way to a service. `failure` tells afterwards why it broke off."""
 
     def __init__(self, exchange: Exchange, limit: int, pause_seconds: float) -> None:
-        check_length(exchange, limit)
         self._exchange = exchange
         self._limit = limit
         self._pause = pause_seconds

@@ -1,7 +1,12 @@
-"""The console's files, served from one directory with a policy that runs only its own scripts."""
+"""The console's files, served from one directory with a policy that runs only its own scripts.
+
+Two files are not in that directory: `/vendor/supabase.js` comes from the installed package, and
+`/config.json` tells the page the publishable key, which is made for browsers to have.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -42,12 +47,23 @@ _TYPES = {
 class Console:
     """Serves the files below `directory`; without one, everything is 404."""
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(
+        self, directory: Path | None, publishable_key: str = "", supabase_js: Path | None = None
+    ) -> None:
         self._directory = directory.resolve() if directory and directory.is_dir() else None
+        self._supabase_js = supabase_js
+        self._config = json.dumps({"publishable_key": publishable_key})
 
     def answer(self, exchange: Exchange) -> web.StreamResponse:
         """The file at the path. Raises 404 or 405."""
-        file = self._find(unquote(exchange.path))
+        path = unquote(exchange.path)
+        if self._directory and path == "/config.json" and exchange.method in ("GET", "HEAD"):
+            return web.Response(
+                text=self._config,
+                content_type="application/json",
+                headers={"Cache-Control": "no-store"},
+            )
+        file = self._supabase_js if path == "/vendor/supabase.js" else self._find(path)
         if file is None:
             raise GatewayError(
                 404,

@@ -7,8 +7,8 @@ repaired. The messages never repeat what the client sent.
 
 from __future__ import annotations
 
+import os
 import re
-import uuid
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -17,7 +17,7 @@ from aiohttp import HttpVersion11, web
 from tenantry_gateway.errors import GatewayError
 from tenantry_gateway.routes import Route
 
-# Headers that decide what a request means: exactly one of each, or none. So is every `X-` header.
+# Headers that decide what a request means: exactly one of each, or none. So is every `X-` header but one.
 SINGLE_HEADERS = frozenset(
     {
         "accept",
@@ -40,6 +40,8 @@ SINGLE_HEADERS = frozenset(
         "transfer-encoding",
     }
 )
+# An `X-` header that nobody acts on, and that supabase-py 2.34 sends twice after `schema()`.
+_MAY_REPEAT = frozenset({"x-client-info"})
 # What a client claims about the way it came. Believed by nobody, so neither checked nor forwarded.
 _HEARSAY = frozenset(
     {
@@ -98,7 +100,7 @@ def request_id_of(request: web.BaseRequest) -> str:
 
 def new_request_id() -> str:
     """A random id, well-formed for every header and log."""
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 def check_head(
@@ -118,7 +120,11 @@ def _check_headers(request: web.BaseRequest) -> dict[str, str]:
         name = raw_name.decode("ascii").lower()
         if is_hearsay(name):
             continue
-        if name in headers and (name in SINGLE_HEADERS or name.startswith("x-")):
+        if (
+            name in headers
+            and (name in SINGLE_HEADERS or name.startswith("x-"))
+            and name not in _MAY_REPEAT
+        ):
             raise GatewayError(
                 400,
                 "duplicate_header",

@@ -46,19 +46,25 @@ class Metrics:
         self._in_flight = Gauge(
             "gateway_in_flight", "Requests under way", ("route",), registry=self.registry
         )
-        for route in Route:  # show zeros from the start
-            self._in_flight.labels(route.value)
+        # Looked up once: finding a labelled child costs more than counting with it.
+        self._now = {route: self._in_flight.labels(route.value) for route in Route}
+        self._times = {route: self._seconds.labels(route.value) for route in Route}
+        self._answers: dict[tuple[Route, str, int], Counter] = {}
 
     def begin(self, route: Route) -> None:
         """A request of `route` has arrived."""
-        self._in_flight.labels(route.value).inc()
+        self._now[route].inc()
 
     def end(self, route: Route, method: str, status: int, seconds: float) -> None:
         """It has been answered with `status`; 499 where the client had gone."""
-        self._in_flight.labels(route.value).dec()
+        self._now[route].dec()
+        self._times[route].observe(seconds)
         known = method if method in _METHODS else "other"
-        self._requests.labels(route.value, known, str(status)).inc()
-        self._seconds.labels(route.value).observe(seconds)
+        answers = self._answers.get((route, known, status))
+        if answers is None:
+            answers = self._requests.labels(route.value, known, str(status))
+            self._answers[route, known, status] = answers
+        answers.inc()
 
     def rejected(self, route: Route, reason: str) -> None:
         """The gateway refused a request for `reason`, one of the words in the code."""

@@ -217,9 +217,9 @@ class Proxy:
         headers = _returnable(answer, forward)
         if exchange.method == "HEAD" or status in (204, 304):
             # A HEAD tells the length that GET would have.
-            length = answer.headers.get("Content-Length")
-            if length is not None and exchange.method == "HEAD":
-                headers["Content-Length"] = length
+            announced = answer.headers.get("Content-Length")
+            if announced is not None and exchange.method == "HEAD":
+                headers["Content-Length"] = announced
             return web.Response(status=status, headers=headers)
         if forward.clean_error is not None and status >= 300:
             body = await self._read(exchange, answer, forward.largest_error)
@@ -231,13 +231,14 @@ class Proxy:
                 headers.setdefault("Retry-After", "1")
             return web.Response(status=status, headers=headers, body=body)
         first = b""
-        if forward.whole_answer:
+        length = answer.content_length
+        if forward.whole_answer or (length is not None and length <= _SMALL_BYTES):
             first = await self._read(exchange, answer, _SMALL_BYTES)
             if answer.content.at_eof():
                 return web.Response(status=status, headers=headers, body=first)
         response = web.StreamResponse(status=status, headers=headers)
-        if answer.content_length is not None:
-            response.content_length = answer.content_length
+        if length is not None:
+            response.content_length = length
         self._decorate(exchange, response)
         await response.prepare(exchange.request)
         await self._stream(exchange, answer, response, first)

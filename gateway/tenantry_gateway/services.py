@@ -7,7 +7,13 @@ from functools import partial
 
 from multidict import CIMultiDict
 
-from tenantry_gateway.bodies import StreamedBody, check_rest_body, has_body, read_body
+from tenantry_gateway.bodies import (
+    StreamedBody,
+    check_length,
+    check_rest_body,
+    has_body,
+    read_body,
+)
 from tenantry_gateway.cleaning import LARGEST_ERROR_BYTES, clean
 from tenantry_gateway.errors import GatewayError
 from tenantry_gateway.hygiene import Exchange
@@ -50,6 +56,8 @@ _REST_HEADERS = (
     "x-client-info",
     "x-retry-count",
 )
+# Read whole before the service is asked: cheaper, and a slow sender holds no place there.
+_SMALL_BODY_BYTES = 64 * 1024
 _CREDENTIALS = ("apikey", "authorization", "cookie")
 _CORS_HEADERS = frozenset(
     {
@@ -83,8 +91,8 @@ class Services:
         if exchange.route is Route.AUTH:
             return await self._auth(exchange, upstream)
         if exchange.route is Route.STORAGE:
-            return self._storage(exchange, upstream)
-        return self._function(exchange, upstream)
+            return await self._storage(exchange, upstream)
+        return await self._function(exchange, upstream)
 
     def _caller(self, exchange: Exchange) -> Caller:
         headers = exchange.headers
@@ -154,7 +162,7 @@ class Services:
             defaults=_NOT_STORED,
         )
 
-    def _storage(self, exchange: Exchange, upstream: Upstream) -> Forward:
+    async def _storage(self, exchange: Exchange, upstream: Upstream) -> Forward:
         settings = self._settings
         sent = forwardable(exchange, _CREDENTIALS)
         if _needs_no_key(exchange):
@@ -179,12 +187,12 @@ class Services:
             _target(exchange),
             sent,
             sender,
-            body=self._streamed(exchange, settings.storage_max_body_bytes),
+            body=await self._body(exchange, settings.storage_max_body_bytes),
             dropped=_CORS_HEADERS,
             fixed=_INERT,
         )
 
-    def _function(self, exchange: Exchange, upstream: Upstream) -> Forward:
+    async def _function(self, exchange: Exchange, upstream: Upstream) -> Forward:
         # One line and one rate per function and next segment, which is a webhook's connection.
         sender = "/".join(exchange.path.split("/", 5)[3:5])
         self._rate.take(sender)
@@ -193,12 +201,15 @@ class Services:
             _target(exchange),
             forwardable(exchange),
             sender,
-            body=self._streamed(exchange, self._settings.functions_max_body_bytes),
+            body=await self._body(exchange, self._settings.functions_max_body_bytes),
         )
 
-    def _streamed(self, exchange: Exchange, limit: int) -> StreamedBody | None:
+    async def _body(self, exchange: Exchange, limit: int) -> bytes | StreamedBody | None:
         if not has_body(exchange):
             return None
+        announced = check_length(exchange, limit)
+        if announced is not None and announced <= _SMALL_BODY_BYTES:
+            return await read_body(exchange, limit, self._settings.body_seconds)
         return StreamedBody(exchange, limit, self._settings.pause_seconds)
 
 

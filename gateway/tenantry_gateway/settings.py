@@ -49,7 +49,7 @@ def _secret(value: str) -> str:
     return value
 
 
-def _directory(value: str) -> Path:
+def _path(value: str) -> Path:
     return Path(value).absolute()
 
 
@@ -132,7 +132,10 @@ class Settings:
     host: str = _setting(_text, "address to listen on", "127.0.0.1")
     port: int = _setting(_whole(0, 65535), "port to listen on; 0 takes a free one", 54321)
     console_dir: Path | None = _setting(  # noqa: RUF009 - a frozen field
-        _directory, "directory served at /", None
+        _path, "directory served at /", None
+    )
+    console_supabase_js: Path | None = _setting(  # noqa: RUF009 - a frozen field
+        _path, "file served at /vendor/supabase.js", None
     )
     cors_origins: tuple[str, ...] = _setting(_origins, "origins browsers may call from", ("*",))
     storage_access: str = _setting(

@@ -114,6 +114,7 @@ class Stack:
 
     keys = KEYS
     user = USER
+    secret = SECRET
     token = staticmethod(token)
 
     def __init__(self) -> None:

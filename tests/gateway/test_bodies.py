@@ -245,7 +245,7 @@ async def test_a_client_that_leaves_in_mid_upload(stack):
 
     stack.functions.answer = answer
     _, writer = await asyncio.open_connection(*stack.address)
-    writer.write(b"POST /functions/v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+    writer.write(b"POST /functions/v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\nabc")
     await asyncio.wait_for(started.wait(), 2)
     writer.close()
     await asyncio.wait_for(failed.wait(), 2)

@@ -134,7 +134,8 @@ async def test_assets_have_a_type_and_are_revalidated(new_stack, console):
 @pytest.mark.parametrize(
     "path",
     ["/.env", "/notes.py", "/link.txt", "/assets/.hidden.js", "/../secret.txt",
-     "/%2e%2e/secret.txt", "/assets/..%2f..%2fsecret.txt", "/assets%5c..%5c..%5csecret.txt", "/assets", "/nothing.js",
+     "/%2e%2e/secret.txt", "/assets/..%2f..%2fsecret.txt", "/assets%5c..%5c..%5csecret.txt",
+     "/assets", "/nothing.js",
      "/secret.txt", "/index.html/", "/index.html%00.js", "/" + "x" * 5000, "/assets/app.js/x"],
 )  # fmt: skip
 async def test_nothing_else_is_served(new_stack, console, path):
