@@ -17,7 +17,8 @@ from aiohttp import HttpVersion11, web
 from tenantry_gateway.errors import GatewayError
 from tenantry_gateway.routes import Route
 
-# Headers that decide what a request means: exactly one of each, or none. So is every `X-` header but one.
+# Headers that decide what a request means: exactly one of each, or none.
+# The same holds for every `X-` header but one.
 SINGLE_HEADERS = frozenset(
     {
         "accept",
