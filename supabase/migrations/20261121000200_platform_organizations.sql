@@ -127,7 +127,7 @@ create table public.subscriptions (
 comment on table public.subscriptions is 'The plan an organization is on. past_due keeps access; canceled falls back to the limits of the plan free.';
 create index subscriptions_plan_id_idx on public.subscriptions (plan_id);
 call private.protect('public.subscriptions', registry => true, scope => 'organization', key => 'organization_id',
-  reads => 'organization.read', hidden_columns => array['provider_reference']);
+  reads => 'organization.read');
 call private.guard_status('public.subscriptions', 'status');
 
 -- Limits --------------------------------------------------------------------------------------------

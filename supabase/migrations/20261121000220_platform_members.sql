@@ -140,6 +140,8 @@ create table public.membership_roles (
   role_id uuid not null references public.roles,
   created_at timestamptz not null default now(),
   primary key (business_id, membership_id, role_id),
+  -- On the same level as the cascade to roles, so that a business with roles of its own can be deleted.
+  constraint membership_roles_business_fkey foreign key (business_id) references public.businesses on delete cascade,
   constraint membership_roles_membership_fkey foreign key (business_id, membership_id)
     references public.business_memberships (business_id, id) on delete cascade
 );

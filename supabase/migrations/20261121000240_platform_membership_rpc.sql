@@ -203,7 +203,6 @@ create table public.invitations (
   id uuid not null default private.new_id(),
   email_normalized private.email_address not null,
   role_id uuid not null references public.roles,
-  token_hash bytea not null,
   status text not null default 'pending',
   expires_at timestamptz not null default now() + interval '7 days',
   invited_by uuid references auth.users on delete set null,
@@ -212,19 +211,41 @@ create table public.invitations (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   primary key (business_id, id),
-  constraint invitations_token_hash_key unique (token_hash),
   constraint invitations_status check (status in ('pending', 'accepted', 'revoked', 'expired'))
 );
-comment on table public.invitations is 'Open and past invitations. The token is shown once, to the inviter; only its hash is stored.';
+comment on table public.invitations is 'Open and past invitations. The token is shown once, to the inviter; only its hash is stored, apart.';
 comment on column public.invitations.email_normalized is 'Only an account with this verified address may accept. @personal email';
 create unique index invitations_pending_key on public.invitations (business_id, email_normalized) where status = 'pending';
 create index invitations_role_id_idx on public.invitations (role_id);
 create index invitations_invited_by_idx on public.invitations (invited_by);
 create index invitations_accepted_by_idx on public.invitations (accepted_by);
-call private.protect('public.invitations', registry => true, reads => 'members.read', hidden_columns => array['token_hash']);
+call private.protect('public.invitations', registry => true, reads => 'members.read');
+-- Written only by RPC.
 call private.guard_status('public.invitations', 'status');
 create trigger _100_own_role before insert or update of role_id on public.invitations
   for each row execute function private.tg_membership_roles_own();
+
+create table private.invitation_tokens (
+  business_id uuid not null,
+  invitation_id uuid not null,
+  token_hash bytea not null,
+  primary key (business_id, invitation_id),
+  constraint invitation_tokens_token_hash_key unique (token_hash),
+  constraint invitation_tokens_invitation_fkey foreign key (business_id, invitation_id)
+    references public.invitations (business_id, id) on delete cascade
+);
+comment on table private.invitation_tokens is 'SHA-256 of the token of each invitation. Apart from invitations, so that members can select all of those.';
+alter table private.invitation_tokens enable row level security;
+alter table private.invitation_tokens force row level security;
+
+create function private.invitation_of_token(token text) returns public.invitations
+language sql stable security definer set search_path = ''
+as $$
+  select i.* from private.invitation_tokens t
+  join public.invitations i on (i.business_id, i.id) = (t.business_id, t.invitation_id)
+  where t.token_hash = private.token_hash(invitation_of_token.token)
+$$;
+comment on function private.invitation_of_token(text) is 'The invitation a token belongs to; null for none.';
 
 create function public.invite_member(business_id uuid, email text, role text)
 returns table (invitation_id uuid, token text, expires_at timestamptz)
@@ -235,6 +256,7 @@ declare
   v_email text := public.normalize_email(invite_member.email);
   v_role public.roles;
   v_token text := private.new_token();
+  v_invitation public.invitations;
 begin
   perform private.require(invite_member.business_id, 'members.write');
   if v_email is null then
@@ -250,10 +272,12 @@ begin
   -- A second invitation replaces the first: its token stops working.
   update public.invitations i set status = 'revoked'
   where i.business_id = invite_member.business_id and i.email_normalized = v_email and i.status = 'pending';
-  return query
-  insert into public.invitations as i (business_id, email_normalized, role_id, token_hash, invited_by)
-  values (invite_member.business_id, v_email, v_role.id, private.token_hash(v_token), private.current_user_id())
-  returning i.id, v_token, i.expires_at;
+  insert into public.invitations (business_id, email_normalized, role_id, invited_by)
+  values (invite_member.business_id, v_email, v_role.id, private.current_user_id())
+  returning * into v_invitation;
+  insert into private.invitation_tokens (business_id, invitation_id, token_hash)
+  values (v_invitation.business_id, v_invitation.id, private.token_hash(v_token));
+  return query select v_invitation.id, v_token, v_invitation.expires_at;
 end $$;
 comment on function public.invite_member(uuid, text, text) is
   'Invites an e-mail address with a role of up to one''s own rank. Returns the token once: send it to that address. Needs members.write. Valid for 7 days; inviting again replaces it.';
@@ -298,25 +322,25 @@ as $$
 #variable_conflict use_column
 declare
   v_user uuid := private.require_user();
-  v_business uuid;
-  v_invitation public.invitations;
+  v_invitation public.invitations := private.invitation_of_token(accept_invitation.token);
+  v_business uuid := v_invitation.business_id;
+  v_consumed boolean := false;
   v_membership public.business_memberships;
 begin
   -- Lock the business first, then consume: of eight at once exactly one updates a row.
-  select i.business_id into v_business from public.invitations i where i.token_hash = private.token_hash(accept_invitation.token);
-  if found then
+  if v_business is not null then
     perform private.lock_business(v_business);
     update public.invitations i set status = 'accepted', accepted_by = v_user, accepted_at = now()
-    where i.token_hash = private.token_hash(accept_invitation.token) and i.status = 'pending' and i.expires_at > now()
+    where i.business_id = v_business and i.id = v_invitation.id and i.status = 'pending' and i.expires_at > now()
       -- The address must be the caller's, and proven.
       and exists (select 1 from auth.users u where u.id = v_user and u.email_confirmed_at is not null
                   and public.normalize_email(u.email) = i.email_normalized)
       -- Whoever invited must still be entitled to give this role.
       and (i.invited_by is null or private.member_rank(i.invited_by, i.business_id) >= (select r.rank from public.roles r where r.id = i.role_id))
-      and exists (select 1 from private.business_directory d where d.business_id = i.business_id and d.is_writable)
-    returning * into v_invitation;
+      and exists (select 1 from private.business_directory d where d.business_id = i.business_id and d.is_writable);
+    v_consumed := found;
   end if;
-  if v_invitation.id is null then
+  if not v_consumed then
     -- One text for all reasons: it tells a guesser nothing.
     perform private.fail('PT404', 'This invitation is not valid.', 'token', 'invalid_invitation',
       'Sign in with the invited, confirmed address, or ask for a new invitation.');

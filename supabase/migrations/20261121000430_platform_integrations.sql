@@ -112,5 +112,5 @@ grant execute on function public.webhook_connection(uuid) to integrator;
 call public.audit('public.businesses', business_column => 'id');
 call public.audit('public.business_memberships');
 call public.audit('public.membership_roles');
-call public.audit('public.invitations', array['email_normalized', 'token_hash']);
+call public.audit('public.invitations', array['email_normalized']);
 call public.audit('public.provider_connections');
