@@ -10,7 +10,7 @@
 `tenantry.errors`, a double for your tests is in `tenantry.testing`.
 """
 
-from tenantry import errors, models
+from tenantry import errors, models, webhooks
 from tenantry._async.client import AsyncTenantry
 from tenantry._options import Exchange
 from tenantry._session import Session, SignUp, User
@@ -31,4 +31,5 @@ __all__ = [
     "__version__",
     "errors",
     "models",
+    "webhooks",
 ]

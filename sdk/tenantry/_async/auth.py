@@ -96,7 +96,8 @@ class AsyncAuth:
         Raises:
             AuthenticationError: Nobody is signed in, or the session was ended elsewhere.
         """
-        await self._renew(self._client._options)
+        async with self._transport.renewing:
+            await self._renew(self._client._options)
         session = self._transport.tokens.session
         assert session is not None  # _renew() raises otherwise
         return session

@@ -63,7 +63,8 @@ class AsyncTransport:
         self.http = http_client or httpx.AsyncClient(verify=trusted_authorities())
         self._owns_http = http_client is None
         self._key = key
-        self._renewing = asyncio.Lock()
+        #: Held while the token is renewed: a refresh token works once.
+        self.renewing = asyncio.Lock()
         #: Set by the auth resource, which knows how.
         self.renew: Callable[[Options], Awaitable[None]] | None = None
 
@@ -185,7 +186,7 @@ class AsyncTransport:
 
     async def _renew_quietly(self, options: Options) -> None:
         """Renew a token that is about to end; go on with the present one while it lasts."""
-        async with self._renewing:
+        async with self.renewing:
             if self.renew is None or not self.tokens.is_due:
                 return
             try:
@@ -198,7 +199,7 @@ class AsyncTransport:
         """True when another token than the rejected one is there now."""
         if self.tokens.session is None or self.renew is None:
             return False
-        async with self._renewing:
+        async with self.renewing:
             if self.tokens.access_token == rejected:
                 await self.renew(options)
         return self.tokens.access_token != rejected

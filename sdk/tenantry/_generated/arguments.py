@@ -26,12 +26,15 @@ from tenantry._row import JSON
 
 __all__ = [
     "AcceptInvitationArguments",
+    "AddImportRowsArguments",
     "BusinessUpdate",
     "CallUpdate",
     "CanAccessBusinessArguments",
     "ChangeMemberRolesArguments",
     "ChannelInsert",
     "ChannelUpdate",
+    "CheckImportArguments",
+    "CommitImportArguments",
     "ConnectProviderArguments",
     "ContactPointInsert",
     "ContactPointUpdate",
@@ -41,19 +44,25 @@ __all__ = [
     "CreateOrganizationArguments",
     "CustomerInsert",
     "CustomerUpdate",
+    "DiscardImportArguments",
     "FindCustomerArguments",
     "FormatPhoneArguments",
     "GetUserOrganizationIdArguments",
     "GetUserOrganizationIdsArguments",
     "HasBusinessRoleArguments",
+    "ImportCallsArguments",
+    "ImportCustomersArguments",
+    "ImportMessagesArguments",
     "InviteMemberArguments",
     "IsBusinessAdminArguments",
+    "IsValidEmailArguments",
     "IsValidPhoneArguments",
     "LogCallArguments",
     "MarkConversationReadArguments",
     "MyBusinessIdsArguments",
     "MyBusinessesArguments",
     "MyMetricDifferencesArguments",
+    "NormalizeEmailArguments",
     "NormalizePhoneArguments",
     "OpenConversationArguments",
     "OrganizationUpdate",
@@ -67,6 +76,7 @@ __all__ = [
     "RetryWebhookEventArguments",
     "RevokeInvitationArguments",
     "SearchCustomersArguments",
+    "StartImportArguments",
 ]
 
 
@@ -219,6 +229,18 @@ class AcceptInvitationArguments(TypedDict):
     token: str
 
 
+class AddImportRowsArguments(TypedDict):
+    """Adds rows to an import and checks each by itself; nothing is stored in the business
+    yet. rows: [{"line": 2, "first_name": "Ana", ...}]. Returns {"problems": [{"line",
+    "field", "value", "reason", "problem", "remedy"}]}. Sending the same lines again
+    changes nothing.
+    """
+
+    business_id: UUID | str
+    batch_id: UUID | str
+    rows: JSON
+
+
 class CanAccessBusinessArguments(TypedDict):
     """True when the user is an active member of the business, or owner or admin of its
     organization. Callers learn about themselves and, as admins, about their business;
@@ -237,6 +259,30 @@ class ChangeMemberRolesArguments(TypedDict):
     business_id: UUID | str
     membership_id: UUID | str
     roles: Sequence[str]
+
+
+class CheckImportArguments(TypedDict):
+    """What committing would do: {"rows", "bad", "create", "complete", "already_there",
+    "problems"}. problems are those that only show among all rows: two rows with one phone
+    number, a number of the business itself, an id imported before with other content.
+    Changes nothing in the business.
+    """
+
+    business_id: UUID | str
+    batch_id: UUID | str
+
+
+class CommitImportArguments(TypedDict):
+    """Stores all rows of an import in one transaction: {"created", "completed",
+    "already_there", "bad", "remaining"}. Refused while any row is bad (22023 bad_rows),
+    unless skip_bad. Of an import in parts it stores the next part, as a whole; call again
+    until remaining is 0. Repeating it after a lost answer does no harm. Errors: PT402 plan
+    limit, PT409 rows missing.
+    """
+
+    business_id: UUID | str
+    batch_id: UUID | str
+    skip_bad: NotRequired[bool | None]
 
 
 class ConnectProviderArguments(TypedDict):
@@ -305,6 +351,13 @@ class CreateOrganizationArguments(TypedDict):
     billing_email: NotRequired[str | None]
 
 
+class DiscardImportArguments(TypedDict):
+    """Forgets the staged rows of an import that is not committed. What is committed stays."""
+
+    business_id: UUID | str
+    batch_id: UUID | str
+
+
 class FindCustomerArguments(TypedDict):
     """The customer who owns a phone number (any way of writing it) or an e-mail address; null
     for none. Needs customers.read.
@@ -350,6 +403,53 @@ class HasBusinessRoleArguments(TypedDict):
     role: str
 
 
+class ImportCallsArguments(TypedDict):
+    """Imports past calls in one request: all or nothing, or all good ones with skip_bad.
+    rows: [{"external_id", "direction", "peer", "name", "started_at", "duration_seconds",
+    "status", "outcome", "notes"}]. Returns {"created", "completed", "already_there",
+    "bad", "problems"}. Needs calls.write. Customers are found by peer or created.
+    Importing the same again changes nothing. options: see start_import().
+    """
+
+    business_id: UUID | str
+    rows: JSON
+    channel_id: NotRequired[UUID | str | None]
+    options: NotRequired[JSON | None]
+    skip_bad: NotRequired[bool | None]
+
+
+class ImportCustomersArguments(TypedDict):
+    """Imports customers in one request: all or nothing, or all good ones with skip_bad. rows:
+    [{"external_id", "first_name", "last_name", "company_name", "title", "phone",
+    "phone_country", "email", "lifecycle_stage", "tags", "address_line", "city", "region",
+    "postal_code", "country", "notes", "custom_fields", "kind"}]. Returns {"created",
+    "completed", "already_there", "bad", "problems"}. Needs customers.write. A row whose
+    number or address belongs to a customer completes that customer. Importing the same
+    again changes nothing. options: see start_import().
+    """
+
+    business_id: UUID | str
+    rows: JSON
+    options: NotRequired[JSON | None]
+    skip_bad: NotRequired[bool | None]
+
+
+class ImportMessagesArguments(TypedDict):
+    """Imports past messages of a channel in one request: all or nothing, or all good ones
+    with skip_bad. rows: [{"external_id", "direction", "peer", "name", "body", "sent_at",
+    "status", "label"}]. Returns {"created", "completed", "already_there", "bad",
+    "problems"}. Needs messages.write. Customers are found by peer or created; nothing
+    becomes unread, nobody is opted out. Importing the same again changes nothing. options:
+    see start_import().
+    """
+
+    business_id: UUID | str
+    channel_id: UUID | str
+    rows: JSON
+    options: NotRequired[JSON | None]
+    skip_bad: NotRequired[bool | None]
+
+
 class InviteMemberArguments(TypedDict):
     """Invites an e-mail address with a role of up to one's own rank. Returns the token once:
     send it to that address. Needs members.write. Valid for 7 days; inviting again replaces
@@ -366,6 +466,15 @@ class IsBusinessAdminArguments(TypedDict):
 
     user_id: UUID | str
     business_id: UUID | str
+
+
+class IsValidEmailArguments(TypedDict):
+    """Whether the text is an e-mail address exactly as it stands; surrounding spaces make it
+    invalid (normalize_email removes them first). Valid means well-formed and not reserved,
+    not that mail arrives. Never null, never raises.
+    """
+
+    raw: str
 
 
 class IsValidPhoneArguments(TypedDict):
@@ -420,6 +529,18 @@ class MyBusinessesArguments(TypedDict):
 
 class MyMetricDifferencesArguments(TypedDict):
     """Differences between kept and recomputed metrics in the caller's businesses."""
+
+
+class NormalizeEmailArguments(TypedDict):
+    """The key under which an e-mail address is stored and found, or null if it is not valid:
+    without surrounding spaces, composed (NFC), domain in lower case and as Unicode (xn--
+    is decoded), and the part before the @ in lower case too. Mail servers may tell Ana@
+    from ana@, so write to the address as it was given and use the key to compare. Dots and
+    +tags stay. Line breaks and other control characters make it invalid, also at the ends.
+    Never raises.
+    """
+
+    raw: str
 
 
 class NormalizePhoneArguments(TypedDict):
@@ -520,3 +641,21 @@ class SearchCustomersArguments(TypedDict):
     business_id: UUID | str
     query: str
     max_results: NotRequired[int | None]
+
+
+class StartImportArguments(TypedDict):
+    """Begins an import of customers, messages or calls: returns {"batch_id", "parts"}. Needs
+    customers.write, messages.write or calls.write. row_count is how many rows will be
+    added. More than one transaction can take is refused (too_many_rows, details.limit)
+    unless in_parts. options: source (name of the system the file is from; ids are unique
+    in it), country (of numbers without a country code), peer (of rows without one), stage
+    (of new customers), keep_invalid_phones.
+    """
+
+    business_id: UUID | str
+    kind: str
+    row_count: int
+    channel_id: NotRequired[UUID | str | None]
+    file_name: NotRequired[str | None]
+    options: NotRequired[JSON | None]
+    in_parts: NotRequired[bool | None]

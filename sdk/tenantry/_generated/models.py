@@ -292,7 +292,8 @@ class Call(Row):
         json_schema_extra={"personal": "free_text"},
     )
     legs: JSON = Field(
-        description="Legs the provider reported for this call, by their id: forwarding attempts and transfers."
+        description="Legs the provider reported for this call, by their id: forwarding attempts and transfers.",
+        json_schema_extra={"personal": "phone"},
     )
     error_code: int | None = None
     notes: str | None = Field(default=None, json_schema_extra={"personal": "free_text"})

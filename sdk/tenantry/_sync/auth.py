@@ -97,7 +97,8 @@ class Auth:
         Raises:
             AuthenticationError: Nobody is signed in, or the session was ended elsewhere.
         """
-        self._renew(self._client._options)
+        with self._transport.renewing:
+            self._renew(self._client._options)
         session = self._transport.tokens.session
         assert session is not None  # _renew() raises otherwise
         return session

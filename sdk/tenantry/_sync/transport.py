@@ -64,7 +64,8 @@ class Transport:
         self.http = http_client or httpx.Client(verify=trusted_authorities())
         self._owns_http = http_client is None
         self._key = key
-        self._renewing = threading.Lock()
+        #: Held while the token is renewed: a refresh token works once.
+        self.renewing = threading.Lock()
         #: Set by the auth resource, which knows how.
         self.renew: Callable[[Options], None] | None = None
 
@@ -186,7 +187,7 @@ class Transport:
 
     def _renew_quietly(self, options: Options) -> None:
         """Renew a token that is about to end; go on with the present one while it lasts."""
-        with self._renewing:
+        with self.renewing:
             if self.renew is None or not self.tokens.is_due:
                 return
             try:
@@ -199,7 +200,7 @@ class Transport:
         """True when another token than the rejected one is there now."""
         if self.tokens.session is None or self.renew is None:
             return False
-        with self._renewing:
+        with self.renewing:
             if self.tokens.access_token == rejected:
                 self.renew(options)
         return self.tokens.access_token != rejected
