@@ -16,11 +16,12 @@ from tenantry_cli.migrate import apply_migrations, read_migrations
 from tenantry_cli.project import find_project
 from tenantry_cli.stack.database import Server, create_database, drop_database
 from tenantry_cli.stack.installation import find_programs
+from tenantry_cli.stack.programs import find_node
 from tenantry_cli.testing import Database
 
 from .conftest import Write
 
-SUPABASE = find_project().node_modules / ".bin" / "supabase"
+SUPABASE = find_project().node_modules / "supabase" / "dist" / "supabase.js"
 
 pytestmark = pytest.mark.skipif(not SUPABASE.exists(), reason="npm packages are not installed")
 
@@ -58,7 +59,7 @@ def two_databases(database_server: Server) -> Iterator[Callable[[str], Database]
 def supabase(project: Path, database: Database, *arguments: str) -> str:
     result = subprocess.run(
         [
-            *(SUPABASE, "--workdir", project, *arguments),
+            *(find_node(), SUPABASE, "--workdir", project, *arguments),
             f"--remote={database.url()}?search_path=public,extensions,pg_temp",
         ],
         env={**os.environ, "SUPABASE_TELEMETRY_DISABLED": "1"},
