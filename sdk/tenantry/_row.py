@@ -16,4 +16,10 @@ class Row(BaseModel):
     Columns that a name of Python or pydantic would hide have an underscore behind them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="allow",
+        populate_by_name=True,
+        # Each validator is built when its first row comes: all at once would make the import slow.
+        defer_build=True,
+    )

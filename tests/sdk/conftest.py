@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import settings
 
 from tenantry import AsyncTenantry, Tenantry
 
@@ -18,6 +19,10 @@ for folder in (Path(__file__).parent, Path(__file__).parents[2] / "tools"):
         sys.path.insert(0, str(folder))
 
 from sdk_answers import BUSINESS, KEY, URL, Answers  # noqa: E402
+
+# A busy machine may stop for a second anywhere; how long an example takes proves nothing here.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture

@@ -86,7 +86,9 @@ class AsyncResource:
         if given is not None:
             if not isinstance(given, str) or not 1 <= len(given) <= 255:
                 raise InvalidArgument(
-                    "idempotency_key", "it is too long or empty", hint="Give 1 to 255 characters."
+                    "idempotency_key",
+                    "it cannot be a key",
+                    hint="Give text of 1 to 255 characters.",
                 )
             return given
         return uuid.uuid4().hex if self._client._options.max_retries else None

@@ -644,12 +644,12 @@ class SearchCustomersArguments(TypedDict):
 
 
 class StartImportArguments(TypedDict):
-    """Begins an import of customers, messages or calls: returns {"batch_id", "parts"}. Needs
+    """Begins an import of customers, messages or calls: returns {"batch_id"}. Needs
     customers.write, messages.write or calls.write. row_count is how many rows will be
     added. More than one transaction can take is refused (too_many_rows, details.limit)
-    unless in_parts. options: source (name of the system the file is from; ids are unique
-    in it), country (of numbers without a country code), peer (of rows without one), stage
-    (of new customers), keep_invalid_phones.
+    unless part_size says how many to store at a time. options: source (name of the system
+    the file is from; ids are unique in it), country (of numbers without a country code),
+    peer (of rows without one), stage (of new customers), keep_invalid_phones.
     """
 
     business_id: UUID | str
@@ -658,4 +658,4 @@ class StartImportArguments(TypedDict):
     channel_id: NotRequired[UUID | str | None]
     file_name: NotRequired[str | None]
     options: NotRequired[JSON | None]
-    in_parts: NotRequired[bool | None]
+    part_size: NotRequired[int | None]

@@ -633,7 +633,7 @@ InvitationStatus: TypeAlias = Literal["pending", "accepted", "revoked", "expired
 
 class Invitation(Row):
     """Open and past invitations. The token is shown once, to the inviter; only its hash is
-    stored.
+    stored, apart.
     """
 
     business_id: UUID
@@ -933,6 +933,7 @@ class Subscription(Row):
     current_period_end: AwareDatetime | None = None
     trial_ends_at: AwareDatetime | None = None
     provider: str | None = None
+    provider_reference: str | None = None
     created_at: AwareDatetime
     updated_at: AwareDatetime
 
