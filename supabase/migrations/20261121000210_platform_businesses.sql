@@ -153,6 +153,18 @@ begin
 end $$;
 create trigger _010_guard before update on public.profiles for each row execute function private.tg_profiles_touch();
 
+create function private.name_of_account(metadata jsonb) returns text
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  -- The local auth service stores the object as JSON text inside JSON.
+  return left(case jsonb_typeof(metadata) when 'string' then (metadata #>> '{}')::jsonb else metadata end ->> 'full_name', 200);
+exception when others then
+  return null;   -- what people write about themselves must never stop a sign-up
+end $$;
+comment on function private.name_of_account(jsonb) is 'full_name from the metadata given at sign-up; null without one.';
+
 -- Definer because: the auth service, which writes auth.users, has no rights on public.
 create function private.tg_users_profile() returns trigger
 language plpgsql security definer set search_path = ''
@@ -160,13 +172,13 @@ as $$
 begin
   if tg_op = 'INSERT' then
     insert into public.profiles (user_id, full_name, last_login_at, login_count)
-    values (new.id, left(new.raw_user_meta_data ->> 'full_name', 200), new.last_sign_in_at,
+    values (new.id, private.name_of_account(new.raw_user_meta_data), new.last_sign_in_at,
             (new.last_sign_in_at is not null)::int)
     on conflict (user_id) do nothing;
   else
     update public.profiles p set
       -- Some auth services write what the person said of themselves after the account.
-      full_name = coalesce(p.full_name, left(new.raw_user_meta_data ->> 'full_name', 200)),
+      full_name = coalesce(p.full_name, private.name_of_account(new.raw_user_meta_data)),
       last_login_at = new.last_sign_in_at,
       login_count = p.login_count + (new.last_sign_in_at is distinct from old.last_sign_in_at)::int
     where p.user_id = new.id;

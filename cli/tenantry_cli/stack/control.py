@@ -8,12 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import psutil
 
+from tenantry_cli.errors import TenantryError
 from tenantry_cli.project import Project
 from tenantry_cli.stack.database import Server
 from tenantry_cli.stack.home import Home, StackState, find_process, sweep
@@ -26,7 +28,7 @@ _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 
 
-class StackError(RuntimeError):
+class StackError(TenantryError):
     """A command cannot do what it was asked; the message says why and what to do."""
 
 
@@ -95,6 +97,8 @@ def start(
     supervisor: subprocess.Popen[bytes] | None = None
     if not home.is_claimed():
         supervisor = _launch(project, home, settings)
+        # It outlives this command; a process that stays, such as a test run, must still reap it.
+        threading.Thread(target=supervisor.wait, daemon=True).start()
     try:
         return _wait_until_ready(home, supervisor, show)
     except KeyboardInterrupt:
@@ -140,8 +144,10 @@ def _wait_until_ready(
                 return RunningStack(state, load_or_create_keys(home.secrets))
             if state.phase in ("failed", "stopped"):
                 raise StackError(state.message or "the stack was stopped while it started")
-        if supervisor is not None and supervisor.poll() is not None and not home.is_claimed():
-            raise StackError(f"the supervisor ended:\n{last_lines(home.log('supervisor'))}")
+        if supervisor is not None and supervisor.poll() is not None:
+            if not home.is_claimed():
+                raise StackError(f"the supervisor ended:\n{last_lines(home.log('supervisor'))}")
+            supervisor = None  # another `up` was faster: wait for its supervisor
         time.sleep(_POLL_SECONDS)
     raise StackError(
         f"not ready after {_START_SECONDS:.0f} s: see `tenantry logs`, stop with `tenantry down`"
