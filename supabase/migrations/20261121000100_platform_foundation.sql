@@ -78,10 +78,11 @@ grant execute on function private.customer_document(text, text, text, text, text
 create function private.current_user_id() returns uuid
 language sql stable parallel safe
 begin atomic
-  select case when s.sub ~ '^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$'
-              then s.sub::uuid end
-  from (select coalesce(nullif(pg_catalog.current_setting('request.jwt.claim.sub', true), ''),
-                        nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::json ->> 'sub') as sub) s;
+  -- One expression without a FROM, so that callers inline it: substring() gives null where a cast would raise.
+  select substring(
+    coalesce(nullif(pg_catalog.current_setting('request.jwt.claim.sub', true), ''),
+             nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::json ->> 'sub')
+    from '^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$')::uuid;
 end;
 comment on function private.current_user_id() is
   'The user of this request, from the verified token: both forms of the setting that PostgREST versions use. Null without a token or with a malformed subject. Never raises on a bad subject.';
