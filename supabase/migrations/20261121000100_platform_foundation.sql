@@ -75,15 +75,22 @@ grant execute on function private.customer_document(text, text, text, text, text
 
 -- The caller --------------------------------------------------------------------------------------
 
+-- Called once per policy and per written row, so counted in microseconds: plpgsql, because `language sql`
+-- costs four times as much before Postgres 18; no regular expression, which would cost as much again.
 create function private.current_user_id() returns uuid
-language sql stable parallel safe
-begin atomic
-  -- One expression without a FROM, so that callers inline it: substring() gives null where a cast would raise.
-  select substring(
-    coalesce(nullif(pg_catalog.current_setting('request.jwt.claim.sub', true), ''),
-             nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::json ->> 'sub')
-    from '^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$')::uuid;
-end;
+language plpgsql stable parallel safe
+set search_path = ''
+as $$
+declare
+  v_subject text := coalesce(nullif(current_setting('request.jwt.claim.sub', true), ''),
+                             nullif(current_setting('request.jwt.claims', true), '')::json ->> 'sub');
+begin
+  -- A malformed subject is nobody: a cast would raise.
+  if v_subject like '________-____-____-____-____________' and translate(v_subject, '0123456789abcdefABCDEF', '') = '----' then
+    return v_subject::uuid;
+  end if;
+  return null;
+end $$;
 comment on function private.current_user_id() is
   'The user of this request, from the verified token: both forms of the setting that PostgREST versions use. Null without a token or with a malformed subject. Never raises on a bad subject.';
 
