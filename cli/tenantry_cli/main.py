@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from tenantry_cli.commands import doctor, migrate, stack
+from tenantry_cli.importing import command as importing
 
 app = typer.Typer(
     name="tenantry",
@@ -17,3 +18,4 @@ app = typer.Typer(
 for command in (stack.up, stack.down, stack.status, stack.reset, stack.logs, doctor.doctor):
     app.command()(command)
 app.add_typer(migrate.app, name="migrate")
+app.add_typer(importing.app, name="import")

@@ -11,15 +11,7 @@ import psycopg
 import typer
 from rich.console import Console
 
-from tenantry_cli.migrate import MigrationError
-from tenantry_cli.project import ProjectError
-from tenantry_cli.stack.account import AccountError
-from tenantry_cli.stack.control import StackError
-from tenantry_cli.stack.database import DatabaseError
-from tenantry_cli.stack.home import Busy
-from tenantry_cli.stack.installation import PostgresError
-from tenantry_cli.stack.ports import PortError
-from tenantry_cli.stack.programs import ProgramMissing
+from tenantry_cli.errors import TenantryError
 
 #: Results go to standard output, everything about the way there to standard error.
 console = Console(highlight=False, soft_wrap=True)
@@ -34,25 +26,12 @@ class Format(StrEnum):
     json = "json"
 
 
-_EXPECTED = (
-    AccountError,
-    Busy,
-    DatabaseError,
-    MigrationError,
-    PortError,
-    PostgresError,
-    ProgramMissing,
-    ProjectError,
-    StackError,
-)
-
-
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """End the command with one readable message instead of a traceback."""
     try:
         yield
-    except _EXPECTED as error:
+    except TenantryError as error:
         fail(str(error))
     except psycopg.OperationalError as error:
         fail(f"cannot reach the database: {str(error).strip()}")

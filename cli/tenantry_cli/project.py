@@ -6,8 +6,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tenantry_cli.errors import TenantryError
 
-class ProjectError(RuntimeError):
+
+class ProjectError(TenantryError):
     """There is no Tenantry project here; the message says what was looked for."""
 
 

@@ -209,3 +209,36 @@ def test_a_start_that_was_killed_half_way_is_finished_by_the_next(empty_bench: B
         seeds = connection.execute("select count(*) from supabase_migrations.seed_files").fetchone()
     assert seeds == (1,)
     assert serves(stack)
+
+
+def test_two_starts_at_once_share_one_stack(bench: Bench) -> None:
+    results: list[subprocess.CompletedProcess[str]] = []
+    threads = [threading.Thread(target=lambda: results.append(bench.run("up"))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [result.returncode for result in results] == [0, 0, 0], results
+    supervisors = [
+        process
+        for process in bench.processes()
+        if "tenantry_cli.stack.supervisor" in process.cmdline()
+    ]
+    assert [process.pid for process in supervisors] == [bench.state().pid]
+
+
+def test_down_in_the_middle_of_a_start_stops_it(bench: Bench) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tenantry_cli", "up"],
+        env={**os.environ, **bench.settings},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as start:
+        bench.wait_until(bench.home.is_claimed)
+        assert bench.run("down").stdout.strip() == "stopped"
+        assert start.stderr is not None
+        assert "stopped while it started" in start.stderr.read()
+        assert start.wait(30) == 1
+    assert bench.processes() == []
+    assert bench.up()

@@ -5,22 +5,24 @@ What hosted has is taken from the role tests of the supabase/postgres releases.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
 
-from tenantry_cli.stack.database import Server, create_database, drop_database
-from tenantry_cli.testing import Database
+from tenantry_cli.stack.database import DatabaseError, create_database, prepare_cluster
+from tenantry_cli.testing import Database, throwaway_server
 
 
 @pytest.fixture(scope="module")
-def bare(database_server: Server) -> Iterator[Database]:
-    name = f"tenantry_test_{secrets.token_hex(6)}"
-    create_database(database_server, name, with_auth_fallback=True)
-    yield Database(database_server, name)
-    drop_database(database_server, name)
+def bare() -> Iterator[Database]:
+    """On a server of its own: migrations change roles, which belong to the whole server."""
+    with throwaway_server(os.environ.get("TENANTRY_TEST_POSTGRES_BIN")) as server:
+        create_database(server, "bare", with_auth_fallback=True)
+        yield Database(server, "bare")
 
 
 @pytest.mark.parametrize(
@@ -186,3 +188,23 @@ def test_a_change_of_the_catalog_tells_postgrest(bare: Database) -> None:
         connection.commit()
         [notice] = list(listener.notifies(timeout=5, stop_after=1))
         assert notice.payload == "reload schema"
+
+
+def test_a_server_whose_superuser_is_called_postgres_is_refused(bare: Database) -> None:
+    with bare.connect("supabase_admin", autocommit=True) as admin:
+        admin.execute("alter role postgres superuser")
+        try:
+            with pytest.raises(DatabaseError, match="must be an ordinary role as on Supabase"):
+                prepare_cluster(replace(bare.server, administrator="postgres"))
+        finally:
+            admin.execute("alter role postgres nosuperuser")
+
+
+def test_a_supabase_is_used_as_it_is(bare: Database) -> None:
+    """Where we are only `postgres`, roles and passwords are left alone."""
+    as_supabase = replace(bare.server, administrator="postgres")
+    prepare_cluster(as_supabase)
+    create_database(as_supabase, "another", with_auth_fallback=True)
+    with as_supabase.connect("another") as connection:
+        assert connection.execute("select auth.uid()").fetchone() == (None,)
+        connection.execute("create extension if not exists citext with schema extensions")

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tenantry_cli.errors import TenantryError
 from tenantry_cli.migrate.statements import split_statements
 
 _FILE_NAME = re.compile(r"([0-9]+)_(.*)\.sql")
 
 
-class MigrationError(RuntimeError):
+class MigrationError(TenantryError):
     """A migration cannot be read or applied; the message says which, where and what to do."""
 
 

@@ -15,6 +15,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tenantry_cli.errors import TenantryError
+
 ACCOUNT_NAME = "tenantry"
 
 # Linux keeps POSIX access lists in this attribute: a version word, then (tag, permissions, id).
@@ -26,7 +28,7 @@ _NO_ID = 0xFFFFFFFF
 _SEARCH = 0o1
 
 
-class AccountError(RuntimeError):
+class AccountError(TenantryError):
     """Postgres cannot run under its own account; the message says what to do."""
 
 

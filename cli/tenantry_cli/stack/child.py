@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from tenantry_cli.errors import TenantryError
 from tenantry_cli.stack.home import PartState
 from tenantry_cli.stack.parts import Part
 from tenantry_cli.stack.process import explain_exit, last_lines
@@ -28,7 +29,7 @@ _HEALTHY_SECONDS = 60.0
 logger = logging.getLogger("tenantry.supervisor")
 
 
-class StartError(RuntimeError):
+class StartError(TenantryError):
     """The stack cannot start; the message says why and what to do."""
 
 

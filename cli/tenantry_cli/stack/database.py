@@ -14,6 +14,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
+from tenantry_cli.errors import TenantryError
 from tenantry_cli.stack.postgres import SUPERUSER
 
 _CONNECT_SECONDS = 5
@@ -22,7 +23,7 @@ _CONNECT_SECONDS = 5
 LOGIN_ROLES = ("postgres", "authenticator", "integrator")
 
 
-class DatabaseError(RuntimeError):
+class DatabaseError(TenantryError):
     """The server is not what the product needs; the message says what to change."""
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import psutil
 
+from tenantry_cli.errors import TenantryError
 from tenantry_cli.stack.keys import write_private
 
 Phase = Literal["starting", "ready", "stopping", "stopped", "failed"]
@@ -61,7 +62,7 @@ class StackState:
         write_private(path, json.dumps(asdict(self), indent=2))
 
 
-class Busy(RuntimeError):
+class Busy(TenantryError):
     """A supervisor already holds this state directory."""
 
 

@@ -14,8 +14,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tenantry_cli.errors import TenantryError
 
-class PostgresError(RuntimeError):
+
+class PostgresError(TenantryError):
     """Postgres could not be found, created, started or stopped; the message says why."""
 
 

@@ -9,20 +9,37 @@ from collections.abc import Mapping
 
 import psutil
 
+from tenantry_cli.errors import TenantryError
+
 DEFAULT_PORT = 54321
 
 
-class PortError(RuntimeError):
+class PortError(TenantryError):
     """The public port cannot be used; the message names the setting to change."""
 
 
 def free_port(preferred: int | None = None) -> int:
     """A TCP port of 127.0.0.1 that nobody listens on: `preferred` if it is free."""
-    if preferred and is_port_free(preferred):
-        return preferred
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(preferred)[0]
+
+
+def free_ports(*preferred: int | None) -> list[int]:
+    """As many different free ports, each the preferred one where that is free."""
+    with contextlib.ExitStack() as probes:
+        return [_hold_port(probes, one) for one in preferred]
+
+
+def _hold_port(probes: contextlib.ExitStack, preferred: int | None) -> int:
+    for candidate in filter(None, (preferred,)):
+        probe = probes.enter_context(socket.socket())
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", candidate))
+            probe.listen()
+            return candidate
+    probe = probes.enter_context(socket.socket())
+    probe.bind(("127.0.0.1", 0))
+    return int(probe.getsockname()[1])
 
 
 def is_port_free(port: int) -> bool:

@@ -11,12 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tenantry_cli.errors import TenantryError
 from tenantry_cli.project import Project
 
 OLDEST_NODE = 20
 
 
-class ProgramMissing(RuntimeError):
+class ProgramMissing(TenantryError):
     """A program is missing or too old; the message says how to get it."""
 
 

@@ -14,18 +14,15 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import psutil
-import psycopg
 
-from tenantry_cli.migrate import MigrationError
+from tenantry_cli.errors import TenantryError
 from tenantry_cli.project import Project, find_project
-from tenantry_cli.stack.account import AccountError
 from tenantry_cli.stack.bootstrap import initialise, prepare_server
-from tenantry_cli.stack.child import Child, StartError
-from tenantry_cli.stack.database import DatabaseError
+from tenantry_cli.stack.child import Child
 from tenantry_cli.stack.home import Busy, Home, PartState, StackState, sweep
-from tenantry_cli.stack.installation import PostgresError
 from tenantry_cli.stack.keys import load_or_create_keys
 from tenantry_cli.stack.parts import (
     Part,
@@ -40,12 +37,11 @@ from tenantry_cli.stack.parts import (
 from tenantry_cli.stack.ports import (
     PortError,
     configured_port,
-    free_port,
+    free_ports,
     is_port_free,
     port_taken,
 )
 from tenantry_cli.stack.postgres import SUPERUSER, Cluster
-from tenantry_cli.stack.programs import ProgramMissing
 
 _OWNER_SECONDS = 0.5
 _LOG_LIMIT = 10 * 1024 * 1024
@@ -64,6 +60,11 @@ class Supervisor:
         self._stop = asyncio.Event()
         me = psutil.Process()
         self.state = StackState(me.pid, me.create_time(), api_port=api_port, started_at=time.time())
+        if previous := StackState.read(home.state):
+            # Kept until each part starts again: who still runs, and on which ports they were.
+            self.state.parts = {
+                name: replace(part, status="waiting") for name, part in previous.parts.items()
+            }
 
     def say(self, message: str) -> None:
         """Tell whoever waits for the start what is going on."""
@@ -76,6 +77,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Start, serve until a signal comes, stop. Returns the exit status."""
+        self.report()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._stop.set)
@@ -118,18 +120,11 @@ class Supervisor:
             await start
         except asyncio.CancelledError:
             return None
-        except (
-            StartError,
-            PortError,
-            PostgresError,
-            DatabaseError,
-            AccountError,
-            ProgramMissing,
-            MigrationError,
-        ) as error:
+        except TenantryError as error:
             return str(error)
-        except psycopg.Error as error:
-            return f"the database refused: {error}"
+        except Exception as error:  # a fault of ours: stop everything all the same
+            logger.exception("unexpected")
+            return f"unexpected {type(error).__name__}: {error}"
         return None
 
     def _notice_ends(self) -> None:
@@ -138,12 +133,11 @@ class Supervisor:
 
     async def _start_all(self) -> None:
         began = time.monotonic()
-        previous = StackState.read(self.home.state)
-        if left := await asyncio.to_thread(sweep, previous):
+        if left := await asyncio.to_thread(sweep, self.state):
             logger.warning("stopped what an earlier supervisor left behind: %s", ", ".join(left))
         if not is_port_free(self.api_port):
             raise PortError(port_taken(self.api_port))
-        stack = self._describe_stack(previous)
+        stack = self._describe_stack()
         cluster = Cluster(self.home.postgres, stack.keys.passwords[SUPERUSER])
         if not cluster.exists:
             self.say("creating the database")
@@ -167,7 +161,7 @@ class Supervisor:
         self.say(f"ready after {self.state.start_seconds} s")
 
     async def _start(self, part: Part) -> None:
-        state = self.state.parts.setdefault(part.name, PartState())
+        state = self.state.parts[part.name] = PartState()
         child = Child(part, state, self.home.log(part.name), self.report)
         self.children.append(child)
         await child.start_first()
@@ -180,15 +174,18 @@ class Supervisor:
         except ExceptionGroup as failures:  # the first failure has cancelled the others
             raise failures.exceptions[0] from None
 
-    def _describe_stack(self, previous: StackState | None) -> Stack:
-        before = {name: part.port for name, part in previous.parts.items()} if previous else {}
+    def _describe_stack(self) -> Stack:
+        # The same ports as before where they are free, so that DB_URL stays the same.
+        names = ("postgres", "postgrest", "lite", "functions")
+        before = [self.state.parts.get(name, PartState()).port for name in names]
+        postgres, postgrest, lite, functions, admin = free_ports(*before, None)
         ports = Ports(
             api=self.api_port,
-            postgres=free_port(before.get("postgres")),  # DB_URL stays the same where it can
-            postgrest=free_port(before.get("postgrest")),
-            postgrest_admin=free_port(),
-            lite=free_port(before.get("lite")),
-            functions=free_port(before.get("functions")),
+            postgres=postgres,
+            postgrest=postgrest,
+            postgrest_admin=admin,
+            lite=lite,
+            functions=functions,
         )
         return Stack(self.project, self.home, load_or_create_keys(self.home.secrets), ports)
 

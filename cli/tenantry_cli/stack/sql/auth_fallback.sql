@@ -3,9 +3,15 @@
 -- hosted Supabase share. As on hosted, it belongs to `supabase_auth_admin`: `postgres` may use it,
 -- reference it and hang triggers on it, but not alter it.
 
-create schema if not exists auth authorization supabase_auth_admin;
+create schema if not exists auth;
+do $$
+begin
+  if (select rolsuper from pg_roles where rolname = current_user) then
+    alter schema auth owner to supabase_auth_admin;
+    set local role supabase_auth_admin;
+  end if;
+end $$;
 grant usage on schema auth to postgres, anon, authenticated, service_role;
-set local role supabase_auth_admin;
 
 create table if not exists auth.users (
   id                          uuid primary key,

@@ -12,14 +12,17 @@ begin
   end if;
 end $$;
 
--- Extensions that are not `trusted`: hosted Supabase lets `postgres` create them from its
--- allow-list, plain Postgres does not. Here they are made beforehand, so that a migration's
+-- Extensions that are not `trusted`: Supabase lets `postgres` create them from its allow-list,
+-- plain Postgres does not. Here its superuser makes them beforehand, so that a migration's
 -- `create extension if not exists ... with schema extensions` succeeds everywhere. Hosted has
 -- pg_stat_statements, pgcrypto and uuid-ossp from the start; the embedded build lacks the last two.
 do $$
 declare
   extension text;
 begin
+  if not (select rolsuper from pg_roles where rolname = current_user) then
+    return;
+  end if;
   for extension in
     select name
     from pg_available_extensions
