@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from twilio.request_validator import RequestValidator
 
 from tenantry_functions.inbox import Connection, MemoryInbox
 from tenantry_functions.providers import Payload, Reading
@@ -96,6 +97,7 @@ class TestForgeries:
                 sign("", f"twilio-messaging/{identifier}", body),
                 sign("no such connection", f"twilio-messaging/{identifier}", body),
                 sign("a secret that was right", f"twilio-messaging/{identifier}", body),
+                sign("another secret", f"twilio-messaging/{identifier}", body),
             )
         ]
         assert answers == [answers[0]] * len(answers)
@@ -245,9 +247,12 @@ class TestBrokenRequests:
     def test_thousands_of_fields(self, host: Host, connection: Connection, account: str) -> None:
         few = {"AccountSid": account, **{f"field{i}": "x" for i in range(999)}}
         assert host.twilio("twilio-messaging", connection, few).status == 200
-        target, body = f"twilio-messaging/{connection.id}", b"a=1&" * 100_000
-        header = ("x-twilio-signature", "A" * 27 + "=")
-        assert post(host, target, body, FORM, header).status == 401
+        target, many = f"twilio-messaging/{connection.id}", {**few, "last": "x"}
+        url = f"{ORIGIN}/functions/v1/{target}"
+        signed = RequestValidator(connection.secrets[0]).compute_signature(url, many)
+        header = ("x-twilio-signature", signed)
+        for body in (encode_form(many), b"a=1&" * 100_000):
+            assert post(host, target, body, FORM, header).status == 401
         assert len(host.inbox.webhooks) == 1
 
     @pytest.mark.parametrize(
@@ -333,6 +338,16 @@ class TestKeeping:
 
         monkeypatch.setattr(Twilio, "verify", fail)
         assert host.twilio("twilio-messaging", connection, message).status == 401
+        assert not host.inbox.webhooks
+
+    def test_a_verifier_that_asks_for_no_secret_lets_nobody_in(
+        self, host: Host, message: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Twilio, "verify", lambda *_: dict(message))
+        for secrets in ((), ("",)):
+            bare = host.inbox.connect(message["AccountSid"], *secrets)
+            target = f"twilio-messaging/{bare.id}"
+            assert post(host, target, encode_form(message), FORM).status == 401
         assert not host.inbox.webhooks
 
     def test_outcomes_are_counted(
