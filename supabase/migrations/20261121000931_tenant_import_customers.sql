@@ -76,25 +76,24 @@ begin
 end $$;
 comment on function read_import_customers(import_batches, private.business_directory, jsonb) is 'Reads and checks rows of customers, each by itself.';
 
-create function resolve_import_customers(batch import_batches, last_line integer) returns void
+create function resolve_import_customers(batch import_batches, after_line integer, last_line integer) returns void
 language plpgsql security definer
 set search_path from current
+set enable_nestloop = off   -- see prepare_import()
 as $$
 #variable_conflict use_column
 declare
   v_source text := coalesce((batch).options ->> 'source', 'import');
+  v_own_addresses text[] := array(select ch.address_normalized from channels ch where ch.business_id = (batch).business_id);
 begin
   with good as (
-    select r.line, r.key, r.fingerprint, r.phone, r.email, r.conflict, k.customer_id as known_id, k.fingerprint as known_fingerprint,
-      min(r.line) over (partition by r.key) as key_line,
-      case when r.phone is not null then min(r.line) over (partition by r.phone) end as phone_line,
-      case when r.email is not null then min(r.line) over (partition by r.email) end as email_line
+    select r.line, r.key, r.fingerprint, r.phone, r.email, k.customer_id as known_id, k.fingerprint as known_fingerprint
     from import_rows r
     left join lateral (
       select i.customer_id, i.fingerprint from customer_import_keys i
       where i.business_id = (batch).business_id and i.source = v_source and i.key = r.key limit 1) k on true
-    where r.business_id = (batch).business_id and r.batch_id = (batch).id and r.problems is null
-      and (resolve_import_customers.last_line is null or r.line <= resolve_import_customers.last_line)
+    where r.business_id = (batch).business_id and r.batch_id = (batch).id and r.problems is null and r.conflict is null
+      and r.line > resolve_import_customers.after_line and r.line <= resolve_import_customers.last_line
   ), found as (
     select g.*,
       case when g.known_id is null and g.phone is not null then (
@@ -113,47 +112,44 @@ begin
     from found f
   ), matched as (
     select f.*, coalesce(f.known_id, f.phone_id, f.email_id) as match_id,
-      case when coalesce(f.phone_id, f.email_id) is not null then min(f.line) over (partition by coalesce(f.known_id, f.phone_id, f.email_id)) end as match_line
+      min(f.line) over (partition by coalesce(f.known_id, f.phone_id, f.email_id)) as match_line,
+      case when f.phone_id is not null then 'phone' else 'email' end as field, case when f.phone_id is not null then f.phone else f.email end as value
     from followed f
   ), judged as (
-    select m.*,
-      case
-        when m.key_line < m.line then import_problem('external_id', substr(m.key, 4), 'duplicate', format('Line %s has the same id.', m.key_line), 'Keep one of the two lines.')
-        when m.phone_line < m.line then import_problem('phone', m.phone, 'duplicate', format('Line %s has the same phone number, and a number belongs to one customer.', m.phone_line),
-          'Keep one of the two lines, or leave the number out of one.')
-        when m.email_line < m.line then import_problem('email', m.email, 'duplicate', format('Line %s has the same e-mail address, and an address belongs to one customer.', m.email_line),
-          'Keep one of the two lines, or leave the address out of one.')
-        when m.known_id is not null and m.known_fingerprint <> m.fingerprint then
-          import_problem('external_id', substr(m.key, 4), 'changed', 'This id was imported before with other content.',
-            'Change the customer instead; or give another source name if the file is from another system.')
-        when m.known_id is not null then null
-        when exists (select 1 from channels ch where ch.business_id = (batch).business_id and ch.address_normalized in (m.phone, m.email)) then
-          import_problem(case when exists (select 1 from channels ch where ch.business_id = (batch).business_id and ch.address_normalized = m.phone) then 'phone' else 'email' end,
-            coalesce(m.phone, m.email), 'own_address', 'This is a number or address of the business itself.', 'Leave it out.')
-        when m.phone_id <> m.email_id then import_problem('email', m.email, 'two_customers', 'The phone number and the e-mail address belong to two different customers.',
-          'Merge the two customers, or correct the line.')
-        when (select c.deleted_at from customers c where c.business_id = (batch).business_id and c.id = m.match_id) is not null then
-          import_problem(case when m.phone_id is not null then 'phone' else 'email' end, coalesce(m.phone, m.email), 'removed',
-          'This belongs to a customer who was removed.', 'Restore the customer, or leave the line out.')
-        when m.match_line < m.line then import_problem(case when m.phone_id is not null then 'phone' else 'email' end,
-          case when m.phone_id is not null then m.phone else m.email end, 'duplicate',
-          format('Line %s is about the same customer, who exists.', m.match_line), 'Keep one of the two lines.')
-        when m.key like 'id:%' and exists (
-          select 1 from customer_import_keys o
-          where o.business_id = (batch).business_id and o.customer_id = m.match_id and o.source = v_source and o.key like 'id:%') then
-          import_problem(case when m.phone_id is not null then 'phone' else 'email' end, case when m.phone_id is not null then m.phone else m.email end, 'duplicate',
-            'This belongs to a customer who was imported under another id.', 'Merge the two in the other system, or leave the line out.')
+    select m.*, case
+      when m.known_id is not null and m.known_fingerprint <> m.fingerprint then
+        import_problem('external_id', substr(m.key, 4), 'changed', 'This id was imported before with other content.',
+          'Change the customer instead; or give another source name if the file is from another system.')
+      when m.known_id is not null then null
+      when m.phone = any (v_own_addresses) then import_problem('phone', m.phone, 'own_address', 'This is a number of the business itself.', 'Leave it out.')
+      when m.email = any (v_own_addresses) then import_problem('email', m.email, 'own_address', 'This is an address of the business itself.', 'Leave it out.')
+      when m.match_id is null then null
+      when m.phone_id <> m.email_id then
+        import_problem('email', m.email, 'two_customers', 'The phone number and the e-mail address belong to two different customers.', 'Merge the two customers, or correct the line.')
+      when (select c.deleted_at from customers c where c.business_id = (batch).business_id and c.id = m.match_id) is not null then
+        import_problem(m.field, m.value, 'removed', 'This belongs to a customer who was removed.', 'Restore the customer, or leave the line out.')
+      when least(m.match_line, e.line) < m.line then
+        import_problem(m.field, m.value, 'duplicate', format('Line %s is about the same customer, who exists.', least(m.match_line, e.line)), 'Keep one of the two lines.')
+      when m.key like 'id:%' and exists (
+        select 1 from customer_import_keys o
+        where o.business_id = (batch).business_id and o.customer_id = m.match_id and o.source = v_source and o.key like 'id:%') then
+        import_problem(m.field, m.value, 'duplicate', 'This belongs to a customer who was imported under another id.', 'Merge the two in the other system, or leave the line out.')
       end as problem
     from matched m
+    left join (   -- lines before these, which were resolved before
+      select r.customer_id, min(r.line) as line from import_rows r
+      where r.business_id = (batch).business_id and r.batch_id = (batch).id and r.line <= resolve_import_customers.after_line
+        and r.problems is null and r.conflict is null and r.outcome <> 'create'
+      group by 1) e on e.customer_id = m.match_id
   )
   update import_rows r set
-    conflict = coalesce(r.conflict, j.problem),   -- once found it stays, also when the other row has gone ahead
+    conflict = j.problem,
     outcome = case when j.known_id is not null then 'already_there' when j.match_id is not null then 'complete' else 'create' end,
     customer_id = coalesce(j.match_id, private.new_id())
   from judged j
   where r.business_id = (batch).business_id and r.batch_id = (batch).id and r.line = j.line;
 end $$;
-comment on function resolve_import_customers(import_batches, integer) is 'Finds for each staged row its customer, and what speaks against importing it.';
+comment on function resolve_import_customers(import_batches, integer, integer) is 'Finds for each staged row of some lines its customer, and what speaks against importing it.';
 
 create function apply_import_customers(batch import_batches, last_line integer) returns void
 language plpgsql security definer

@@ -82,7 +82,7 @@ comment on function read_import_peer(text, text, text) is
 create function find_import_customers(batch import_batches, channel_kind text, last_line integer) returns void
 language plpgsql security definer
 set search_path from current
-set enable_nestloop = off   -- see resolve_import()
+set enable_nestloop = off   -- see prepare_import()
 as $$
 #variable_conflict use_column
 declare
@@ -212,38 +212,38 @@ begin atomic
 end;
 comment on function import_provider_id(text, text) is 'provider_message_id or provider_call_id of an imported row.';
 
-create function resolve_import_messages(batch import_batches, last_line integer) returns void
+create function resolve_import_messages(batch import_batches, after_line integer, last_line integer) returns void
 language plpgsql security definer
 set search_path from current
+set enable_nestloop = off   -- see prepare_import()
 as $$
 #variable_conflict use_column
 declare
   v_source text := coalesce((batch).options ->> 'source', 'import');
 begin
   with good as (
-    select r.line, r.key, r.peer, r.data, min(r.line) over (partition by r.key) as key_line, m.id as known_id, m.direction, m.body
+    select r.line, r.key, r.peer, r.data, m.id as known_id, m.direction, m.body
     from import_rows r
     left join lateral (
       select k.id, k.direction, k.body from messages k
       where k.business_id = (batch).business_id and k.channel_id = (batch).channel_id and k.provider_message_id = import_provider_id(r.key, v_source) limit 1) m on true
-    where r.business_id = (batch).business_id and r.batch_id = (batch).id and r.problems is null
-      and (resolve_import_messages.last_line is null or r.line <= resolve_import_messages.last_line)
+    where r.business_id = (batch).business_id and r.batch_id = (batch).id and r.problems is null and r.conflict is null
+      and r.line > resolve_import_messages.after_line and r.line <= resolve_import_messages.last_line
   )
   update import_rows r set
-    conflict = coalesce(r.conflict, case
-      when g.key_line < g.line then import_problem('external_id', substr(g.key, 4), 'duplicate', format('Line %s has the same id.', g.key_line), 'Keep one of the two lines.')
+    conflict = case
       when g.direction <> g.data ->> 'direction' or g.body <> g.data ->> 'body' then
-        import_problem('external_id', substr(g.key, 4), 'changed', 'A message with this id is stored, with other content.', 'Correct the id; messages are never changed.') end),
+        import_problem('external_id', substr(g.key, 4), 'changed', 'A message with this id is stored, with other content.', 'Correct the id; messages are never changed.') end,
     outcome = case when g.known_id is not null then 'already_there' else 'create' end
   from good g
   where r.business_id = (batch).business_id and r.batch_id = (batch).id and r.line = g.line;
 end $$;
-comment on function resolve_import_messages(import_batches, integer) is 'Finds which staged messages are stored already, and what speaks against importing others.';
+comment on function resolve_import_messages(import_batches, integer, integer) is 'Finds which staged messages are stored already, and what speaks against importing others.';
 
 create function find_import_threads(batch import_batches, channel channels, last_line integer) returns void
 language plpgsql security definer
 set search_path from current
-set enable_nestloop = off   -- see resolve_import()
+set enable_nestloop = off   -- see prepare_import()
 as $$
 #variable_conflict use_column
 begin

@@ -59,33 +59,33 @@ begin
 end $$;
 comment on function read_import_calls(import_batches, private.business_directory, jsonb) is 'Reads and checks rows of calls, each by itself.';
 
-create function resolve_import_calls(batch import_batches, last_line integer) returns void
+create function resolve_import_calls(batch import_batches, after_line integer, last_line integer) returns void
 language plpgsql security definer
 set search_path from current
+set enable_nestloop = off   -- see prepare_import()
 as $$
 #variable_conflict use_column
 declare
   v_source text := coalesce((batch).options ->> 'source', 'import');
 begin
   with good as (
-    select r.line, r.key, r.peer, r.data, min(r.line) over (partition by r.key) as key_line, c.id as known_id, c.direction as known_direction, c.peer as known_peer
+    select r.line, r.key, r.peer, r.data, c.id as known_id, c.direction as known_direction, c.peer as known_peer
     from import_rows r
     left join lateral (
       select k.id, k.direction, k.peer from calls k
       where k.business_id = (batch).business_id and k.provider_call_id = import_provider_id(r.key, v_source) limit 1) c on true
-    where r.business_id = (batch).business_id and r.batch_id = (batch).id and r.problems is null
-      and (resolve_import_calls.last_line is null or r.line <= resolve_import_calls.last_line)
+    where r.business_id = (batch).business_id and r.batch_id = (batch).id and r.problems is null and r.conflict is null
+      and r.line > resolve_import_calls.after_line and r.line <= resolve_import_calls.last_line
   )
   update import_rows r set
-    conflict = coalesce(r.conflict, case
-      when g.key_line < g.line then import_problem('external_id', substr(g.key, 4), 'duplicate', format('Line %s has the same id.', g.key_line), 'Keep one of the two lines.')
+    conflict = case
       when (g.known_direction, g.known_peer) <> (g.data ->> 'direction', g.peer) then
-        import_problem('external_id', substr(g.key, 4), 'changed', 'A call with this id is stored, with another party or direction.', 'Correct the id.') end),
+        import_problem('external_id', substr(g.key, 4), 'changed', 'A call with this id is stored, with another party or direction.', 'Correct the id.') end,
     outcome = case when g.known_id is not null then 'already_there' else 'create' end
   from good g
   where r.business_id = (batch).business_id and r.batch_id = (batch).id and r.line = g.line;
 end $$;
-comment on function resolve_import_calls(import_batches, integer) is 'Finds which staged calls are stored already, and what speaks against importing others.';
+comment on function resolve_import_calls(import_batches, integer, integer) is 'Finds which staged calls are stored already, and what speaks against importing others.';
 
 create function apply_import_calls(batch import_batches, last_line integer) returns void
 language plpgsql security definer
@@ -124,7 +124,7 @@ set search_path from current
 as $$
 declare
   v_batch uuid;
-  v_own jsonb;
+  v_problems jsonb;
   v_check jsonb;
 begin
   if jsonb_typeof(rows) is distinct from 'array' then
@@ -132,10 +132,13 @@ begin
   end if;
   v_batch := (start_import(import_at_once.business_id, import_at_once.kind, jsonb_array_length(rows), channel_id => import_at_once.channel_id,
     options => import_at_once.options) ->> 'batch_id')::uuid;
-  v_own := add_import_rows(import_at_once.business_id, v_batch, rows);
-  v_check := check_import(import_at_once.business_id, v_batch);
-  return commit_import(import_at_once.business_id, v_batch, import_at_once.skip_bad) - 'remaining'
-    || jsonb_build_object('problems', (v_own -> 'problems') || (v_check -> 'problems'));
+  v_problems := add_import_rows(import_at_once.business_id, v_batch, rows) -> 'problems';
+  loop
+    v_check := check_import(import_at_once.business_id, v_batch);
+    v_problems := v_problems || (v_check -> 'problems');
+    exit when v_check ->> 'remaining' = '0';
+  end loop;
+  return commit_import(import_at_once.business_id, v_batch, import_at_once.skip_bad) - 'remaining' || jsonb_build_object('problems', v_problems);
 end $$;
 comment on function import_at_once(uuid, text, jsonb, uuid, jsonb, boolean) is 'Stages, checks and commits in one transaction.';
 

@@ -1,0 +1,1 @@
+"""Importing CSV files of customers, messages and calls through the API, as a user."""
