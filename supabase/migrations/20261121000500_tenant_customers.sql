@@ -224,6 +224,9 @@ as $$
 begin
   if kind in ('phone', 'whatsapp') then
     select p.e164, p.extension into normalized, extension from private.parse_phone(raw, country) p where p.is_valid;
+    if normalized is null and kind = 'whatsapp' and btrim(raw) ~ '^[A-Z]{2}\.[A-Za-z0-9.]{1,128}$' then
+      normalized := btrim(raw);   -- a business-scoped user id: WhatsApp users with a username show no number
+    end if;
   elsif kind = 'email' then
     normalized := public.normalize_email(raw);
   else
@@ -242,9 +245,6 @@ declare
 begin
   select d.country into v_country from private.business_directory d where d.business_id = new.business_id;
   select n.normalized, n.extension into new.normalized, new.extension from normalize_contact(new.kind, new.raw, v_country) n;
-  if new.normalized is null and new.kind = 'whatsapp' and btrim(new.raw) ~ '^[A-Z]{2}\.[A-Za-z0-9.]{1,128}$' then
-    new.normalized := btrim(new.raw);   -- a business-scoped user id: WhatsApp users with a username have no number
-  end if;
   if new.normalized is null then
     perform private.fail('22023', format('%s is not a valid %s.', quote_literal(left(new.raw, 64)),
         case new.kind when 'email' then 'e-mail address' when 'phone' then 'phone number' else new.kind || ' address' end),

@@ -67,6 +67,18 @@ def test_a_call_a_text_and_a_whatsapp_message_are_one_customer(line):
     assert counts(line) == {"customers": 1, "conversations": 2, "messages": 2, "calls": 1}
 
 
+def test_a_whatsapp_user_without_a_number_is_a_customer_too(line):
+    peer = "US.13491208655302741918"
+    for sid in ("SM1", "SM2"):
+        line.deliver(sid, line.text(sid, channel_kind="whatsapp", peer=peer, profile_name="Ana"))
+    assert counts(line) == {"customers": 1, "conversations": 1, "messages": 2, "calls": 0}
+    customer = line.owner.one(
+        "select display_name, primary_phone from customers where business_id = %s",
+        line.business_id,
+    )
+    assert customer == {"display_name": "Ana", "primary_phone": None}
+
+
 @pytest.mark.parametrize("peer", ["22395", "MyBank", "+266696687", "+14155550199"])
 def test_nobody_becomes_a_customer_by_a_number_that_is_nobodys(line, peer):
     line.deliver("1", line.text("SM1", peer=peer))
