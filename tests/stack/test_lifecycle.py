@@ -89,7 +89,7 @@ def warm_is_the_same(bench: Bench, before: RunningStack) -> None:
     """Stop and start: same data, same keys, same database port, and under five seconds."""
     # Five seconds of a machine of our own: others' load on it is not ours to answer for.
     share = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-    assert min(warm_start_seconds(bench) for _ in range(3)) < 5 * share
+    assert any(warm_start_seconds(bench) < 5 * share for _ in range(3))
     after = bench.stack()
     assert after.variables() == before.variables()
     with after.server.connect() as connection:
@@ -230,7 +230,7 @@ def test_logs_of_each_part(running: Bench) -> None:
 
 def test_doctor_finds_what_is_wrong_and_says_how_to_mend_it(running: Bench) -> None:
     during = json.loads(running.run("doctor", "-o", "json").stdout)
-    assert {one["verdict"] for one in during} == {"good"}
+    assert [one for one in during if one["verdict"] != "good"] == []
     assert {"port", "migrations", "stack"} <= {one["subject"] for one in during}
     running.home.secrets.chmod(0o644)
     complaint = running.run("doctor")
