@@ -1,0 +1,1 @@
+"""The proof of isolation: see README.md in this directory."""

@@ -1,0 +1,85 @@
+"""Every table, every operation, every persona, own and other tenants: as the oracle says."""
+
+from __future__ import annotations
+
+import time
+from itertools import chain
+
+import pytest
+
+from .catalog import Connection
+from .conftest import Stage
+from .people import ALPHA_ONE, BETA_ONE, TELLING, make_cast
+from .probe import Difference, acting_as, differences, run
+from .specification import load_specification
+
+PERSONAS = [one.name for one in make_cast(load_specification()).personas]
+
+
+def report(found: list[Difference]) -> str:
+    return "\n".join(["", *map(str, found[:20]), f"{len(found)} differences"])
+
+
+@pytest.mark.parametrize("name", PERSONAS)
+def test_matrix(stage: Stage, name: str, record_property: pytest.RecordProperty) -> None:
+    persona = stage.world.cast[name]
+    connection = stage.connection_of(persona)
+    counter = [0]
+    started = time.monotonic()
+    cells = chain(*stage.cells_of(persona).values())
+    found = list(differences(connection, persona, cells, counter))
+    connection.rollback()
+    record_property("cells", counter[0])
+    record_property("cells_per_second", round(counter[0] / (time.monotonic() - started)))
+    assert not found, report(found)
+    assert counter[0] > 1000
+
+
+def test_the_matrix_covers_every_table_and_partition(stage: Stage) -> None:
+    tables = {one.label for one in stage.world.catalog.tables}
+    assert set(stage.cells) == set(stage.service_cells) == tables
+    for table, cells in stage.cells.items():
+        operations = {cell.operation.split()[0] for cell in cells}
+        assert {"read", "insert", "update", "delete", "truncate"} <= operations, table
+
+
+def test_every_table_has_rows_that_somebody_could_see(stage: Stage) -> None:
+    """An empty result proves nothing when there is nothing to find."""
+    for table in stage.world.specification.tables.values():
+        assert stage.world.rows[table.label], table.label
+        if table.scope == "business" and table.schema == "public":
+            for business in (ALPHA_ONE, BETA_ONE):
+                assert stage.world.sample(table.label, business)
+
+
+def test_telling_personas_exist(stage: Stage) -> None:
+    assert len(stage.world.cast.choose(TELLING)) == len(TELLING)
+
+
+def test_a_foreign_row_and_no_row_give_the_same_error(stage: Stage) -> None:
+    """References to another tenant's row and to nothing differ in nothing a client can read."""
+    connection: Connection = stage.connection("authenticator")
+    compared = 0
+    for name, cells in (("owner", stage.cells), ("service_role", stage.service_cells)):
+        with acting_as(connection, stage.world.cast[name]):
+            for cell in chain(*cells.values()):
+                if not cell.operation.endswith("of beta-one") or " with " not in cell.operation:
+                    continue
+                target = _foreign_id(cell.statement, stage)
+                nothing = cell.statement.replace(target, b"00000000-0000-4000-8000-00000000dead")
+                foreign, unknown = run(connection, cell.statement), run(connection, nothing)
+                assert (foreign.sqlstate, foreign.message) == (unknown.sqlstate, unknown.message)
+                compared += foreign.sqlstate == "23503"
+    connection.rollback()
+    assert compared > 20
+
+
+def _foreign_id(statement: bytes, stage: Stage) -> bytes:
+    """The id of beta-one's row in the statement."""
+    ids = {
+        str(row["id"]).encode()
+        for table, rows in stage.world.rows.items()
+        for row in rows.values()
+        if row.get("business_id") == str(BETA_ONE.id) and row.get("id")
+    }
+    return next(one for one in ids if one in statement)

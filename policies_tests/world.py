@@ -1,0 +1,331 @@
+"""Builds the world of the personas in a database, and reads back every row of it as the owner.
+
+The rows read back are the proof that what a persona does not see is there to be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from .catalog import Catalog, Connection, Relation, read_catalog
+from .people import (
+    ALPHA,
+    BUSINESSES,
+    EMPTY,
+    ORGANIZATIONS,
+    Business,
+    Cast,
+    Membership,
+    bystander,
+    fixed_id,
+    make_cast,
+)
+from .rows import FACTORIES, Row, Tenant
+from .specification import Specification
+
+#: Tables filled by a factory, parents first, and with which tokens. The last row of a table is one
+#: that nothing points to; the `hub` is what other rows point to.
+_TOKENS = ("hub", "own", "leaf")
+_FILLED: dict[str, tuple[str, ...]] = {
+    "public.roles": _TOKENS,
+    "public.role_permissions": _TOKENS,
+    "public.invitations": _TOKENS,
+    "private.invitation_tokens": ("leaf",),
+    "public.provider_connections": _TOKENS,
+    "private.provider_secrets": ("hub", "leaf"),
+    "public.customers": _TOKENS,
+    "public.contact_points": _TOKENS,
+    "public.channels": _TOKENS,
+    "public.conversations": _TOKENS,
+    "public.messages": _TOKENS,
+    "public.calls": _TOKENS,
+    "public.call_transcripts": _TOKENS,
+    "public.webhook_events": _TOKENS,
+    "public.audit_logs": _TOKENS,
+    "public.status_history": _TOKENS,
+    "public.daily_metric_slots": _TOKENS,
+    "public.customer_counts": ("leaf",),
+    "public.idempotency_keys": _TOKENS,
+    "public.import_batches": _TOKENS,
+    "public.import_rows": ("hub", "leaf"),
+    "public.customer_import_keys": _TOKENS,
+}
+#: Too large to read, and nobody may: one row stands for all.
+_SAMPLED = ("private.phone_ranges", "private.phone_regions", "private.phone_formats")
+
+Key = tuple[str | None, ...]
+
+
+def own_token(business: Business) -> str:
+    """The token of the row whose natural values only this business has."""
+    return business.name.replace("-", "")
+
+
+@dataclass(frozen=True)
+class World:
+    """The cast, the catalog, and every row by table (values as the database prints them)."""
+
+    specification: Specification
+    cast: Cast
+    catalog: Catalog
+    tenants: Mapping[str, Tenant]
+    #: Table -> primary key -> row.
+    rows: Mapping[str, Mapping[Key, Mapping[str, str | None]]]
+    #: (table, business name) -> primary key of a row nothing points to.
+    samples: Mapping[tuple[str, str], Key]
+    #: Table -> primary key -> `a` or `r`: rows that a no-action or restrict reference holds.
+    held: Mapping[str, Mapping[Key, str]]
+
+    def sample(self, table: str, business: Business) -> Key:
+        return self.samples[table, business.name]
+
+
+def build_world(connection: Connection, specification: Specification) -> World:
+    """Fill the (empty, migrated) database that `connection` owns; commits."""
+    catalog = read_catalog(connection)
+    cast = make_cast(specification)
+    builder = _Builder(connection, catalog)
+    builder.people(cast, specification)
+    for tenant in builder.tenants.values():
+        builder.fill(tenant)
+    _close_places(connection)
+    connection.commit()
+    rows = {one.label: read_rows(connection, one) for one in catalog.tables}
+    return World(
+        specification,
+        cast,
+        catalog,
+        builder.tenants,
+        rows,
+        _samples(builder, catalog, rows),
+        {one.label: _held(connection, catalog, one) for one in catalog.tables},
+    )
+
+
+def _close_places(connection: Connection) -> None:
+    """At the end: a place that is suspended, moving or not home takes no rows."""
+    for organization in ORGANIZATIONS:
+        if not organization.is_active:
+            connection.execute(
+                "update public.organizations set status = 'suspended' where id = %s",
+                [organization.id],
+            )
+        connection.execute(
+            """
+            update public.organization_placements set schema_name = %s, state = %s,
+              epoch = epoch + 1
+            where organization_id = %s and (schema_name, state) <> (%s, %s)
+            """,
+            [
+                organization.schema,
+                organization.state,
+                organization.id,
+                organization.schema,
+                organization.state,
+            ],
+        )
+
+
+class _Builder:
+    def __init__(self, connection: Connection, catalog: Catalog) -> None:
+        self._connection = connection
+        self._catalog = catalog
+        self.tenants = {one.name: Tenant(one) for one in BUSINESSES}
+        self.samples: dict[tuple[str, str], Key] = {}
+
+    def insert(self, table: str, row: Row) -> dict[str, Any]:
+        """Insert one row as the owner; generated columns are the database's."""
+        relation = self._catalog.relations[table]
+        statement = sql.SQL("insert into {} ({}) values ({}) returning *").format(
+            sql.Identifier(relation.schema, relation.name),
+            sql.SQL(", ").join(map(sql.Identifier, row)),
+            sql.SQL(", ").join(sql.Placeholder() * len(row)),
+        )
+        with self._connection.cursor(row_factory=dict_row) as cursor:
+            stored = cursor.execute(statement, list(row.values())).fetchone()
+        assert stored is not None
+        return stored
+
+    def people(self, cast: Cast, specification: Specification) -> None:
+        for user in cast.users:
+            self._connection.execute(
+                "insert into auth.users (id, email, email_confirmed_at) values (%s, %s, now())",
+                [user.user_id, f"{user.name.replace(' ', '.')}@people.example"],
+            )
+        self.insert(
+            "public.subscription_plans",
+            {"id": fixed_id("plan"), "code": "unbounded", "name": "Plan", "is_public": False},
+        )
+        for organization in (*ORGANIZATIONS, EMPTY):
+            name = organization.name
+            self.insert("public.organizations", {"id": organization.id, "name": name, "slug": name})
+        for organization in ORGANIZATIONS:
+            key = {"organization_id": organization.id}
+            self.insert("public.organization_placements", key)
+            self.insert("public.subscriptions", {**key, "plan_id": fixed_id("plan")})
+        for tenant in self.tenants.values():
+            row = FACTORIES["public.businesses"](tenant, own_token(tenant.business))
+            self.insert("public.businesses", {**row, "id": tenant.id})
+        self._custom_roles(cast, specification)
+        for user in cast.users:
+            for seat in user.seats:
+                self.insert(
+                    "public.organization_memberships",
+                    {
+                        "organization_id": seat.organization.id,
+                        "user_id": user.user_id,
+                        "role": seat.role,
+                        "status": seat.status,
+                    },
+                )
+            for membership in user.memberships:
+                self._join(user.user_id, membership)
+
+    def _custom_roles(self, cast: Cast, specification: Specification) -> None:
+        memberships = [one for user in cast.users for one in user.memberships if one.is_custom]
+        for membership in memberships:
+            role = self.insert(
+                "public.roles",
+                {
+                    "business_id": membership.business.id,
+                    "code": membership.role_code,
+                    "name": membership.role,
+                    "rank": specification.ranks["viewer"],
+                },
+            )
+            self.insert(
+                "public.role_permissions",
+                {"role_id": role["id"], "permission_code": membership.role},
+            )
+
+    def _join(self, user_id: object, membership: Membership) -> None:
+        business = membership.business
+        stored = self.insert(
+            "public.business_memberships",
+            {"business_id": business.id, "user_id": user_id, "status": membership.status},
+        )
+        # A removed or suspended member keeps the role rows here: the status alone must stop them.
+        self._connection.execute(
+            """
+            insert into public.membership_roles (business_id, membership_id, role_id)
+            select %(business)s, %(membership)s, r.id from public.roles r
+            where r.code = %(code)s and (r.business_id is null or r.business_id = %(business)s)
+            """,
+            {
+                "business": business.id,
+                "membership": stored["id"],
+                "code": membership.role_code,
+            },
+        )
+        if user_id == fixed_id(f"user {bystander(business)}"):
+            self.tenants[business.name].ids["business_memberships"] = stored["id"]
+
+    def fill(self, tenant: Tenant) -> None:
+        for table, tokens in _FILLED.items():
+            key = self._catalog.relations[table].primary_key
+            for token in tokens:
+                word = own_token(tenant.business) if token == "own" else token
+                stored = self.insert(table, FACTORIES[table](tenant, word))
+                if token == "hub" and "id" in stored:
+                    tenant.ids[table.partition(".")[2]] = stored["id"]
+            self.samples[table, tenant.business.name] = _key(self._connection, table, key, stored)
+
+
+def _key(connection: Connection, table: str, columns: Iterable[str], row: Row) -> Key:
+    """The primary key as text, printed by the database."""
+    values = sql.SQL(", ").join(
+        sql.SQL("{}::text").format(sql.Literal(row[name])) for name in columns
+    )
+    found = connection.execute(sql.SQL("select {}").format(values)).fetchone()
+    assert found is not None
+    return tuple(found)
+
+
+def read_rows(connection: Connection, relation: Relation) -> dict[Key, dict[str, str | None]]:
+    """Every row of a table as the owner sees it, all values as text."""
+    columns = sql.SQL(", ").join(
+        sql.SQL("{0}::text as {0}").format(sql.Identifier(one.name)) for one in relation.columns
+    )
+    statement = sql.SQL("select {} from {}").format(
+        columns, sql.Identifier(relation.schema, relation.name)
+    )
+    if relation.label in _SAMPLED:
+        statement += sql.SQL(" limit 1")
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(statement).fetchall()
+    return {tuple(row[name] for name in relation.primary_key): row for row in rows}
+
+
+def _samples(
+    builder: _Builder, catalog: Catalog, rows: Mapping[str, Mapping[Key, Mapping[str, str | None]]]
+) -> dict[tuple[str, str], Key]:
+    """A row of each table for each business; reference data has the same one for all."""
+    samples = dict(builder.samples)
+    seats = {
+        "alpha": "organization admin",
+        "beta": "other owner",
+        "suspended": "owner of suspended",
+        "moving": "owner of moving",
+        "moved": "owner of moved",
+    }
+    for tenant in builder.tenants.values():
+        business = tenant.business
+        wanted = {
+            "public.organizations": {"id": business.organization.id},
+            "public.businesses": {"id": business.id},
+            "public.organization_placements": {"organization_id": business.organization.id},
+            "public.subscriptions": {"organization_id": business.organization.id},
+            "public.organization_memberships": {
+                "organization_id": business.organization.id,
+                "user_id": fixed_id(f"user {seats[business.organization.name]}"),
+            },
+            "public.profiles": {"user_id": fixed_id(f"user {bystander(business)}")},
+            "public.business_memberships": {"id": tenant.ids["business_memberships"]},
+            "public.membership_roles": {"membership_id": tenant.ids["business_memberships"]},
+            "private.business_directory": {"business_id": business.id},
+        }
+        for relation in catalog.tables:
+            place = (relation.label, business.name)
+            if place in samples or relation.parent is not None:
+                continue
+            conditions = wanted.get(relation.label, {})
+            fitting = sorted(
+                key
+                for key, row in rows[relation.label].items()
+                if all(row[name] == str(value) for name, value in conditions.items())
+            )
+            assert fitting, f"the world has no row of {relation.label} for {business.name}"
+            samples[place] = fitting[0]
+    return samples
+
+
+def _held(connection: Connection, catalog: Catalog, relation: Relation) -> dict[Key, str]:
+    held: dict[Key, str] = {}
+    for reference in catalog.references:
+        if reference.target != relation.label or reference.on_delete not in "ar":
+            continue
+        child = catalog.relations[reference.table]
+        join = sql.SQL(" and ").join(
+            sql.SQL("c.{} = t.{}").format(sql.Identifier(own), sql.Identifier(target))
+            for own, target in zip(reference.columns, reference.target_columns, strict=True)
+        )
+        columns = sql.SQL(", ").join(
+            sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in relation.primary_key
+        )
+        statement = sql.SQL("select distinct {} from {} t join {} c on {}").format(
+            columns,
+            sql.Identifier(relation.schema, relation.name),
+            sql.Identifier(child.schema, child.name),
+            join,
+        )
+        for key in connection.execute(statement):
+            held[tuple(key)] = reference.on_delete
+    return held
+
+
+__all__ = ["ALPHA", "World", "build_world", "own_token", "read_rows"]
