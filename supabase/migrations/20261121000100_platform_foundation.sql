@@ -150,6 +150,28 @@ end $$;
 comment on function private.check_length(text, text, integer, integer) is
   'Refuses a text argument that is missing, blank or outside the bounds, in characters.';
 
+create function private.check_country(country text) returns void
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  if country !~ '^[A-Z]{2}$' then
+    perform private.fail('22023', 'country must be an ISO 3166-1 code.', 'country', 'bad_country', 'For example: US.');
+  end if;
+end $$;
+comment on function private.check_country(text) is 'Refuses a country that is not two upper-case letters; null passes.';
+
+create function private.check_slug(slug text) returns void
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  perform slug::private.slug;
+exception when check_violation then
+  perform private.fail('22023', 'slug must be lower-case letters, digits and single hyphens.', 'slug', 'bad_slug', 'For example: bluebird-dental.');
+end $$;
+comment on function private.check_slug(text) is 'Refuses a slug that the domain private.slug refuses, with a remedy; null passes.';
+
 -- Ids ---------------------------------------------------------------------------------------------
 
 -- Version 7 (RFC 9562, 5.7): new rows land together at the end of the index. Postgres 18 has it built in.

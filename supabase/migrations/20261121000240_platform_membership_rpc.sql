@@ -79,16 +79,13 @@ as $$
 #variable_conflict use_column
 declare
   v_user uuid := private.require_user();
-  v_slug text := coalesce(create_organization.slug, private.slugify(create_organization.name));
+  v_slug text := coalesce(create_organization.slug, private.slugify(create_organization.name),
+    'organization-' || left(private.new_token(), 8));   -- a name without a Latin letter or digit
   v_organization public.organizations;
 begin
   perform private.check_length(create_organization.name, 'name', 1, 200);
-  if v_slug is null or v_slug !~ '^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$' or v_slug ~ '--' then
-    perform private.fail('22023', 'slug must be lower-case letters, digits and single hyphens.', 'slug', 'bad_slug', 'For example: bluebird-group.');
-  end if;
-  if create_organization.country is not null and create_organization.country !~ '^[A-Z]{2}$' then
-    perform private.fail('22023', 'country must be an ISO 3166-1 code.', 'country', 'bad_country', 'For example: US.');
-  end if;
+  perform private.check_slug(v_slug);
+  perform private.check_country(create_organization.country);
   if create_organization.billing_email is not null and not public.is_valid_email(create_organization.billing_email) then
     perform private.fail('22023', 'billing_email is not an e-mail address.', 'billing_email', 'bad_email', 'Send one address, like billing@example.com.');
   end if;
@@ -120,7 +117,7 @@ language plpgsql security definer set search_path = ''
 as $$
 #variable_conflict use_column
 declare
-  v_slug text := coalesce(create_business.slug, private.slugify(create_business.name));
+  v_slug text := coalesce(create_business.slug, private.slugify(create_business.name), 'business-' || left(private.new_token(), 8));
   v_country text := create_business.country;
   v_user uuid := private.current_user_id();
   v_business public.businesses;
@@ -131,9 +128,7 @@ begin
   if v_country is null then
     select o.country into v_country from public.organizations o where o.id = create_business.organization_id;
   end if;
-  if v_country is null or v_country !~ '^[A-Z]{2}$' then
-    perform private.fail('22023', 'country must be an ISO 3166-1 code.', 'country', 'bad_country', 'For example: US.');
-  end if;
+  perform private.check_country(coalesce(v_country, ''));
   if not private.is_timezone(create_business.timezone) then
     perform private.fail('22023', 'timezone is not a name of the tz database.', 'timezone', 'bad_timezone', 'For example: America/New_York.');
   end if;
@@ -143,9 +138,7 @@ begin
   if coalesce(create_business.locale, 'en') !~ '^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$' then
     perform private.fail('22023', 'locale must be a BCP 47 language tag.', 'locale', 'bad_locale', 'For example: en-US.');
   end if;
-  if v_slug is null or v_slug !~ '^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$' or v_slug ~ '--' then
-    perform private.fail('22023', 'slug must be lower-case letters, digits and single hyphens.', 'slug', 'bad_slug', 'For example: bluebird-dental.');
-  end if;
+  perform private.check_slug(v_slug);
   if create_business.slug is null and exists (
     select 1 from public.businesses b where b.organization_id = create_business.organization_id and b.slug = v_slug) then
     v_slug := v_slug || '-' || left(private.new_token(), 6);

@@ -120,9 +120,7 @@ begin
   if create_customer.lifecycle_stage not in ('lead', 'prospect', 'customer', 'former') then
     perform private.fail('22023', 'lifecycle_stage is not a known stage.', 'lifecycle_stage', 'bad_choice', 'Send lead, prospect, customer or former.');
   end if;
-  if create_customer.country is not null and create_customer.country !~ '^[A-Z]{2}$' then
-    perform private.fail('22023', 'country must be an ISO 3166-1 code.', 'country', 'bad_country', 'For example: US.');
-  end if;
+  perform private.check_country(create_customer.country);
   -- Identities first, in one order, so that two creations of the same person wait for each other.
   for v_kind, v_raw in
     select k, r from (values ('email', nullif(btrim(email), '')), ('phone', nullif(btrim(phone), ''))) v(k, r) where r is not null

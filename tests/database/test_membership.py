@@ -84,6 +84,12 @@ def test_bad_organizations_name_the_field_and_the_remedy(world, arguments, field
     assert error.diag.message_hint
 
 
+def test_any_name_gets_a_slug(world):
+    owner = world.person()
+    slug = owner.rpc("create_organization", name="日本歯科", country="JP")["slug"]
+    assert slug.startswith("organization-")
+
+
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
