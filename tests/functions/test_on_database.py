@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from threading import Timer
 from typing import Any
 
 import psycopg
@@ -47,22 +47,27 @@ def call(status: str = "ringing", **more: str) -> dict[str, str]:
     }
 
 
+async def post(host: Host, tenant: Tenant, form: dict[str, str], function: str) -> Answer:
+    target, body = f"/functions/v1/{function}/{tenant.connection.id}", encode_form(form)
+    signed = signature(tenant.SECRET, f"{ORIGIN}{target}".encode(), form_pairs(body)).decode()
+    headers = [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("x-twilio-signature", signed),
+    ]
+    return await host.send("POST", target, body, headers)
+
+
+def posts(
+    host: Host, tenant: Tenant, numbers: Iterable[int]
+) -> Iterator[Coroutine[Any, Any, Answer]]:
+    return (post(host, tenant, message(n), "twilio-messaging") for n in numbers)
+
+
 def at_once(
     host: Host, tenant: Tenant, forms: Iterable[dict[str, str]], function: str
 ) -> list[Answer]:
-    target = f"/functions/v1/{function}/{tenant.connection.id}"
-
-    async def post(form: dict[str, str]) -> Answer:
-        body = encode_form(form)
-        signed = signature(tenant.SECRET, f"{ORIGIN}{target}".encode(), form_pairs(body)).decode()
-        headers = [
-            ("content-type", "application/x-www-form-urlencoded"),
-            ("x-twilio-signature", signed),
-        ]
-        return await host.send("POST", target, body, headers)
-
     async def all_of_them() -> list[Answer]:
-        return await asyncio.gather(*map(post, forms))
+        return await asyncio.gather(*(post(host, tenant, form, function) for form in forms))
 
     return host.run(all_of_them())
 
@@ -241,19 +246,29 @@ class TestOutages:
             assert len(tenant.rows("messages")) == 1
 
     def test_more_requests_than_connections(self, tenant: Tenant) -> None:
-        settings = tenant.settings(pool_wait_seconds=0.2, statement_timeout_ms=3000)
+        settings = tenant.settings(pool_wait_seconds=0.3, statement_timeout_ms=10_000)
         with (
             FunctionHost(None, settings=settings) as host,
             psycopg.connect(tenant.database.url("postgres")) as other,
         ):
+            at_once(host, tenant, map(message, range(1000, 1010)), "twilio-messaging")
             other.execute("lock table webhook_events in access exclusive mode")
 
-            Timer(0.6, other.rollback).start()
-            answers = at_once(host, tenant, map(message, range(200)), "twilio-messaging")
-            assert {a.status for a in answers} == {200, 503}
-            stored = {row["body"] for row in tenant.rows("messages")}
+            async def overload() -> list[Answer]:
+                tasks = [asyncio.create_task(p) for p in posts(host, tenant, range(100))]
+                # Those that hold a connection wait for the lock; all others are turned away.
+                for first in islice(asyncio.as_completed(tasks), 100 - settings.pool_max):
+                    assert (await first).status == 503
+                other.rollback()
+                return await asyncio.gather(*tasks)
+
+            answers = host.run(overload())
             acknowledged = {f"hello {n}" for n, a in enumerate(answers) if a.status == 200}
-            assert acknowledged <= stored
+            refused = [a for a in answers if a.status != 200]
+            assert 1 <= len(acknowledged) <= settings.pool_max
+            assert {(a.status, a.headers["retry-after"]) for a in refused} == {(503, "5")}
+            stored = {row["body"] for row in tenant.rows("messages")}
+            assert stored & {f"hello {n}" for n in range(100)} == acknowledged
 
 
 def test_the_role_can_do_nothing_else(tenant: Tenant) -> None:
