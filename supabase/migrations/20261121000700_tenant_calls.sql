@@ -220,8 +220,11 @@ begin
     answered_by = coalesce(event ->> 'answered_by', c.answered_by),
     error_code = coalesce((event ->> 'error_code')::integer, c.error_code),
     caller_name = coalesce(c.caller_name, left(event ->> 'caller_name', 200)),
-    outcome = coalesce(c.outcome, call_outcome(case when call_status_rank(c.status) = 4 then c.status else v_status end, c.direction,
-      coalesce(event ->> 'answered_by', c.answered_by), event ->> 'dial_status')),
+    -- What the provider says of the outcome beats what the status implies, and a member's word beats both.
+    outcome = case when event ->> 'outcome' is not null and coalesce(c.outcome, 'completed') in ('completed', 'no_answer', 'transferred')
+      then event ->> 'outcome'
+      else coalesce(c.outcome, call_outcome(case when call_status_rank(c.status) = 4 then c.status else v_status end, c.direction,
+        coalesce(event ->> 'answered_by', c.answered_by), event ->> 'dial_status')) end,
     legs = case when event ->> 'dial_status' is null then c.legs
       else c.legs || jsonb_build_object('dial', jsonb_build_object('status', event ->> 'dial_status', 'duration_seconds', (event ->> 'dial_seconds')::integer)) end
   where c.business_id = v_call.business_id and c.id = v_call.id

@@ -44,7 +44,7 @@ create index webhook_events_due_idx on webhook_events (business_id, next_attempt
 call private.protect('webhook_events', reads => 'integrations.read');
 call private.guard_status('webhook_events', 'status');
 
-create function channel_of_event(business_id uuid, connection_id uuid, kind text, address text) returns channels
+create function channel_of_event(business_id uuid, connection_id uuid, kind text, address text, external_id text) returns channels
 language plpgsql stable security definer
 set search_path from current
 as $$
@@ -55,13 +55,23 @@ begin
   select * into v_channel from channels c
   where c.business_id = channel_of_event.business_id and c.connection_id = channel_of_event.connection_id
     and c.kind = channel_of_event.kind and c.address_normalized = channel_of_event.address;
-  if not found then
+  -- Some callbacks name no number: the call or message they are about tells.
+  if not found and channel_of_event.address is null then
+    select c.* into v_channel from channels c
+    where c.business_id = channel_of_event.business_id and c.connection_id = channel_of_event.connection_id
+      and c.id in (
+        select m.channel_id from messages m where m.business_id = c.business_id and m.channel_id = c.id
+          and m.provider_message_id = channel_of_event.external_id
+        union all
+        select k.channel_id from calls k where k.business_id = c.business_id and k.provider_call_id = channel_of_event.external_id);
+  end if;
+  if v_channel.id is null then
     perform private.fail('PT404', format('No %s channel of this connection has the address %s.', channel_of_event.kind, left(coalesce(channel_of_event.address, '?'), 64)),
       'ours', 'unknown_channel', 'Add the channel; the event will be applied then.');
   end if;
   return v_channel;
 end $$;
-comment on function channel_of_event(uuid, uuid, text, text) is 'The channel an event belongs to: by kind and own address, within its connection.';
+comment on function channel_of_event(uuid, uuid, text, text, text) is 'The channel an event belongs to, within its connection: by kind and own address, else by the call or message it is about.';
 
 create function apply_webhook_event(webhook webhook_events) returns jsonb
 language plpgsql security definer
@@ -80,7 +90,7 @@ begin
     v_result := jsonb_build_object('type', v_event ->> 'type');
     case v_event ->> 'type'
       when 'message.inbound', 'message.status' then
-        v_channel := channel_of_event((webhook).business_id, (webhook).connection_id, v_event ->> 'channel_kind', v_event ->> 'ours');
+        v_channel := channel_of_event((webhook).business_id, (webhook).connection_id, v_event ->> 'channel_kind', v_event ->> 'ours', v_event ->> 'external_id');
         if v_event ->> 'type' = 'message.inbound' then
           v_message := store_inbound_message(v_channel, v_event);
         else
@@ -90,7 +100,7 @@ begin
       when 'call.event' then
         -- A leg needs only its parent; its own numbers may be nobody's channel.
         if v_event ->> 'parent_external_id' is null then
-          v_channel := channel_of_event((webhook).business_id, (webhook).connection_id, 'voice', v_event ->> 'ours');
+          v_channel := channel_of_event((webhook).business_id, (webhook).connection_id, 'voice', v_event ->> 'ours', v_event ->> 'external_id');
         end if;
         v_call := store_call_event((webhook).business_id, v_channel, v_event);
         v_result := v_result || jsonb_build_object('call_id', v_call.id, 'status', v_call.status, 'customer_id', v_call.customer_id,

@@ -280,6 +280,28 @@ def test_a_call_never_goes_back_for_any_role(line):
     assert refused.value.sqlstate == "PT409"
 
 
+def test_callbacks_without_our_number_find_their_row(line):
+    line.deliver("1", line.call("CA1", "in_progress"))
+    line.deliver("2", line.message_status("SM1", "sent"))
+    results = [
+        line.deliver("3", line.call("CA1", "completed", ours=None, answered_by="machine")),
+        line.deliver("4", line.message_status("SM1", "delivered", ours=None)),
+    ]
+    assert [r["status"] for r in results] == ["processed", "processed"]
+    # A callback about nothing we know waits.
+    assert line.deliver("5", line.call("CA9", "completed", ours=None))["status"] == "failed"
+
+
+def test_a_voicemail_is_a_voicemail_until_a_member_says_otherwise(line):
+    line.deliver("1", line.call("CA1", "completed", duration_seconds=9))
+    line.deliver("2", line.call("CA1", "completed", outcome="voicemail"))
+    call = "select outcome from calls where business_id = %s"
+    assert line.owner.value(call, line.business_id) == "voicemail"
+    line.owner.all("update calls set outcome = 'spam' where business_id = %s", line.business_id)
+    line.deliver("3", line.call("CA1", "in_progress", outcome="voicemail"))
+    assert line.owner.value(call, line.business_id) == "spam"
+
+
 def test_a_leg_is_not_a_second_call(line):
     line.deliver("1", line.call("CA1", "in_progress"))
     line.deliver(
