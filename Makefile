@@ -46,6 +46,7 @@ check: $(DEV_STAMP) ## Lint, formatting and types
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
+	@for function in functions/*/main.py; do $(VENV)/mypy --no-error-summary $$function || exit 1; done
 
 format: $(DEV_STAMP) ## Format the Python code
 	@$(VENV)/ruff check --fix-only --quiet .
