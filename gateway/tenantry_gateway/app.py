@@ -23,6 +23,7 @@ from tenantry_gateway.settings import Settings
 from tenantry_gateway.upstreams import Upstreams
 
 SERVER_NAME = "tenantry"
+NOT_HERE = 501  # realtime clients ask for it again and again
 CLIENT_GONE = 499  # as nginx counts a client that left before its answer
 
 log = logging.getLogger("tenantry_gateway")
@@ -75,7 +76,8 @@ class Gateway:
         finally:
             seconds = time.perf_counter() - started
             self.metrics.end(route, request.method, status, seconds)
-            if status >= 500 or self.settings.log_requests:
+            failed = status >= 500 and status != NOT_HERE
+            if failed or self.settings.log_requests:
                 _log_request(request_id, route, request.method, status, seconds)
 
     async def _answer_or_explain(

@@ -67,11 +67,18 @@ def error_body(error: GatewayError, route: Route, request_id: str) -> bytes:
         # auth-js takes `error_code` where no API version is announced; `code` is the status there.
         body |= {"code": error.status, "error_code": error.reason, "msg": error.message}
     elif route is Route.STORAGE:
-        body |= {"statusCode": str(error.status), "error": HTTPStatus(error.status).phrase}
+        body |= {"statusCode": str(error.status), "error": _phrase(error.status)}
     elif route is Route.FUNCTIONS:
         hint = f" {error.hint}" if error.hint else ""
         body["error"] = f"{error.message}{hint}"
     return json.dumps(body).encode()
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
 
 
 def error_response(error: GatewayError, route: Route, request_id: str) -> web.Response:

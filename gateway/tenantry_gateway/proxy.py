@@ -37,7 +37,6 @@ _NOT_FORWARDED = HOP_BY_HOP | {"content-length", "expect", "host", "x-request-id
 _NOT_RETURNED = HOP_BY_HOP | {
     "content-length",
     "date",
-    "server",
     "server-timing",
     "x-powered-by",
     "x-request-id",
@@ -49,6 +48,7 @@ _SMALL_BYTES = 64 * 1024
 _IDLE_SECONDS = 4.0
 
 CleanError = Callable[[int, bytes], tuple[int, bytes]]
+Mend = Callable[[bytes], bytes]
 Decorate = Callable[[Exchange, web.StreamResponse], None]
 
 
@@ -86,7 +86,11 @@ class Forward:
     whole_answer: bool = False
     """The service has done its work when it begins to answer, and sends all at once."""
     clean_error: CleanError | None = None
+    clean_from: int = 300
+    """The lowest status that is an error to clean."""
     largest_error: int = _SMALL_BYTES
+    mend: Mend | None = None
+    """Applied to the body of a small answer that is no error."""
     dropped: frozenset[str] = frozenset()
     """Further headers of the answer to leave out, in lower case."""
     defaults: Mapping[str, str] = field(default_factory=dict)
@@ -139,11 +143,7 @@ class Proxy:
                     release()
                 return await self._answer(exchange, forward, answer)
             finally:
-                # Only a connection whose answer was read to its end can serve another request.
-                if answer.content.at_eof():
-                    answer.release()
-                else:
-                    answer.close()
+                answer.release()  # closes the connection unless the answer was read to its end
 
     async def _open(self, exchange: Exchange, forward: Forward) -> aiohttp.ClientResponse:
         headers = forward.headers
@@ -221,7 +221,7 @@ class Proxy:
             if announced is not None and exchange.method == "HEAD":
                 headers["Content-Length"] = announced
             return web.Response(status=status, headers=headers)
-        if forward.clean_error is not None and status >= 300:
+        if forward.clean_error is not None and status >= forward.clean_from:
             body = await self._read(exchange, answer, forward.largest_error)
             status, body = forward.clean_error(status, body)
             headers["Content-Type"] = JSON_TYPE
@@ -235,6 +235,8 @@ class Proxy:
         if forward.whole_answer or (length is not None and length <= _SMALL_BYTES):
             first = await self._read(exchange, answer, _SMALL_BYTES)
             if answer.content.at_eof():
+                if forward.mend is not None:
+                    first = forward.mend(first)
                 return web.Response(status=status, headers=headers, body=first)
         response = web.StreamResponse(status=status, headers=headers)
         if length is not None:

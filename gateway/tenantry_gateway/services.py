@@ -15,7 +15,7 @@ from tenantry_gateway.bodies import (
     read_body,
 )
 from tenantry_gateway.cleaning import LARGEST_ERROR_BYTES, clean
-from tenantry_gateway.errors import GatewayError
+from tenantry_gateway.errors import GatewayError, error_body
 from tenantry_gateway.hygiene import Exchange
 from tenantry_gateway.keys import Caller, KeyRing
 from tenantry_gateway.limits import TokenBuckets
@@ -68,6 +68,9 @@ _CORS_HEADERS = frozenset(
         "access-control-expose-headers",
         "access-control-max-age",
     }
+)
+_POSTGRES_TIME = re.compile(
+    rb'("[a-z_]+_at"\s*:\s*"\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d{1,6})?)\+00(?=")'
 )
 _NOT_STORED = {"Cache-Control": "no-store"}
 _REST_DROPPED = _CORS_HEADERS | {"set-cookie"}
@@ -158,6 +161,9 @@ class Services:
             sent,
             sender,
             body=body or None,
+            clean_error=partial(_hide_failure, exchange),
+            clean_from=500,
+            mend=_in_rfc_3339,
             dropped=_CORS_HEADERS,
             defaults=_NOT_STORED,
         )
@@ -188,6 +194,8 @@ class Services:
             sent,
             sender,
             body=await self._body(exchange, settings.storage_max_body_bytes),
+            clean_error=partial(_hide_failure, exchange),
+            clean_from=500,
             dropped=_CORS_HEADERS,
             fixed=_INERT,
         )
@@ -220,6 +228,23 @@ def sender_of(caller: Caller, exchange: Exchange) -> str:
     if caller.role == "service_role":
         return "service"
     return f"address:{exchange.peer}"
+
+
+def _hide_failure(exchange: Exchange, status: int, body: bytes) -> tuple[int, bytes]:
+    """What a service says when it breaks may hold SQL; its log has it under the request id."""
+    failure = GatewayError(
+        status,
+        "unexpected_failure",
+        f"The {exchange.route.value} service failed",
+        "Report the request_id if it persists.",
+    )
+    return status, error_body(failure, exchange.route, exchange.request_id)
+
+
+def _in_rfc_3339(body: bytes) -> bytes:
+    """The local Auth service writes times as Postgres prints them, which strict clients such as
+    supabase-py refuse; hosted Auth writes RFC 3339."""
+    return _POSTGRES_TIME.sub(rb"\1T\2Z", body)
 
 
 def _target(exchange: Exchange) -> str:

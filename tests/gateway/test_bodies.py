@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import time
 
@@ -89,21 +90,22 @@ async def test_an_unknown_expectation(stack):
 
 
 @pytest.mark.parametrize("path", ["/rest/v1/customers", "/functions/v1/hello"])
-async def test_a_body_that_never_comes(new_stack, path):
+@pytest.mark.parametrize("length", ["Content-Length: 10", "Content-Length: 300000", "chunked"])
+async def test_a_body_that_never_comes(new_stack, path, length):
     stack = await new_stack(body_seconds=0.2, pause_seconds=0.2)
-    answer = await stack.raw_request(
-        [f"POST {path} HTTP/1.1", "Host: x", "Content-Length: 10"], b"abc"
-    )
+    framing = "Transfer-Encoding: chunked" if length == "chunked" else length
+    answer = await stack.raw_request([f"POST {path} HTTP/1.1", "Host: x", framing], b"3\r\nabc")
     assert (answer.status, answer.reason) == (408, "body_too_slow")
 
 
-async def test_slow_senders_do_not_hold_postgrest(new_stack):
+@pytest.mark.parametrize("path", ["/rest/v1/customers", "/functions/v1/hello"])
+async def test_slow_senders_do_not_hold_a_service(new_stack, path):
     stack = await new_stack(body_seconds=1, concurrency=1, concurrency_per_tenant=1)
-    head = f"POST /rest/v1/a HTTP/1.1\r\nHost: x\r\napikey: {stack.keys['publishable_key']}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\napikey: {stack.keys['publishable_key']}\r\n"
     _reader, writer = await asyncio.open_connection(*stack.address)
     writer.write(head.encode() + b"Content-Length: 10\r\n\r\nabc")
     await writer.drain()
-    answer = await asyncio.wait_for(stack.call("GET", "/rest/v1/customers"), 0.8)
+    answer = await asyncio.wait_for(stack.call("GET", path), 0.8)
     assert answer.status == 200
     writer.close()
 
@@ -275,6 +277,32 @@ async def test_a_client_that_stops_reading_is_cut_off(new_stack):
     writer.close()
     stack.functions.answer = None
     assert (await stack.call("GET", "/functions/v1/x")).status == 200
+
+
+async def test_slow_readers_do_not_hold_postgrest(new_stack):
+    stack = await new_stack(concurrency=1, concurrency_per_tenant=1, waiting_seconds=0.5)
+    stack.rest.answers(200, b"[" + b"1," * 8 * MEGABYTE + b"1]")
+    headers = {"apikey": stack.keys["publishable_key"]}
+    async with stack.client.get(stack.origin + "/rest/v1/large", headers=headers) as unread:
+        assert unread.status == 200
+        stack.rest.answers(200, [])
+        assert (await stack.call("GET", "/rest/v1/small")).status == 200
+        assert len(await unread.read()) == 16 * MEGABYTE + 3
+
+
+async def test_compressed_bodies_reach_functions_as_they_are(stack):
+    body = gzip.compress(b"signed as sent")
+    for data in (body, pieces_of(body)):
+        answer = await stack.call(
+            "POST", "/functions/v1/x", data=data, headers={"Content-Encoding": "gzip"}
+        )
+        assert answer.status == 200
+        assert stack.functions.last.body == body
+        assert stack.functions.last.headers["Content-Encoding"] == "gzip"
+
+
+async def pieces_of(body: bytes):
+    yield body
 
 
 @pytest.mark.parametrize("known_length", [True, False])

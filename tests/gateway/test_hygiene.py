@@ -189,6 +189,8 @@ BAD_TARGETS = [
     "/rest/v1/customers?name=eq.%C0%80",
     "/rest/v1/customers?name=eq.%ED%A0%80",
     "/rest/v1/%ff",
+    "/rest/v1/custom%zzers",
+    "/rest/v1/customers%4",
     "/rest/v1/customers#x",
     "/rest/v1/../rest/v1/customers",
     "/rest/v1/./customers",

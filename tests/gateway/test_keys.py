@@ -179,6 +179,18 @@ async def test_accepted_claims(stack, aud, life, issued):
     assert (await stack.call("GET", "/rest/v1/customers", headers=headers)).status == 200
 
 
+async def test_a_token_is_not_remembered_beyond_its_time(stack, monkeypatch):
+    token = stack.token()
+    headers = {"Authorization": f"Bearer {token}"}
+    assert (await stack.call("GET", "/rest/v1/customers", headers=headers)).status == 200
+    now = time.time()
+    monkeypatch.setattr("tenantry_gateway.keys.time.time", lambda: now + 603)
+    assert (await stack.call("GET", "/rest/v1/customers", headers=headers)).status == 200
+    monkeypatch.setattr("tenantry_gateway.keys.time.time", lambda: now + 610)
+    answer = await stack.call("GET", "/rest/v1/customers", headers=headers)
+    assert (answer.status, answer.reason) == (401, "jwt_expired")
+
+
 async def test_expired_says_so_in_the_words_clients_look_for(stack):
     headers = {"Authorization": f"Bearer {stack.token(exp=NOW - 3600, iat=NOW - 7000)}"}
     answer = await stack.call("GET", "/rest/v1/customers", headers=headers)

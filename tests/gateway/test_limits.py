@@ -80,7 +80,7 @@ async def test_slots_bound_the_whole_and_each_tenant():
 
     await asyncio.gather(*(work(f"t{number % 3}") for number in range(150)))
     assert most == 6
-    assert max(most_held.values()) == 4
+    assert max(most_held.values()) <= 4
     assert (slots.busy, slots.waiting) == (0, 0)
 
 
@@ -116,6 +116,23 @@ async def test_a_tenants_share_leaves_room_for_the_next():
     assert (slots.busy, slots.waiting) == (8, 12)
     async with slots.slot("other"):
         pass
+    release.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_slot_that_others_give_back_does_not_exceed_a_share():
+    slots = FairSlots(10, 4, 100, 5)
+    release = asyncio.Event()
+
+    async def hold() -> None:
+        async with slots.slot("greedy"):
+            await release.wait()
+
+    tasks = [asyncio.create_task(hold()) for _ in range(10)]
+    for _ in range(3):
+        async with slots.slot("other"):
+            await asyncio.sleep(0)
+        assert (slots.busy, slots.waiting) == (4, 6)
     release.set()
     await asyncio.gather(*tasks)
 

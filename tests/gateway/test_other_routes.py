@@ -90,6 +90,17 @@ async def test_auth_answers_pass_but_for_their_cors(stack):
     assert answer.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.parametrize("path", ["/auth/v1/signup", "/storage/v1/bucket"])
+async def test_a_service_that_breaks_says_nothing_of_its_inside(stack, path):
+    for status in (500, 503, 599):
+        stack.lite.answers(status, {"message": "relation auth.users: select * from secret"})
+        answer = await stack.call("POST", path, "secret_key", json={})
+        assert answer.status == status
+        assert b"secret" not in answer.body
+        assert answer.reason == "unexpected_failure"
+        assert answer.json["request_id"] == answer.headers["X-Request-Id"]
+
+
 # Storage
 
 

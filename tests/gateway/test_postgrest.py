@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 import subprocess
 import time
@@ -15,7 +16,7 @@ import pytest
 from supabase import Client, ClientOptions, create_client
 
 from tenantry_cli.project import find_project
-from tenantry_cli.stack.database import Server, create_database
+from tenantry_cli.stack.database import Server, create_database, drop_database
 from tenantry_cli.stack.programs import find_postgrest
 from tenantry_cli.testing import chosen_server
 
@@ -72,7 +73,7 @@ def postgrest() -> Iterator[Callable[[str], str]]:
     """Start PostgREST once for a JWT secret; its origin."""
     processes: list[subprocess.Popen[bytes]] = []
     with chosen_server() as server:
-        name = "tenantry_test_gateway"
+        name = f"tenantry_test_gateway_{secrets.token_hex(4)}"
         create_database(server, name, with_auth_fallback=True)
         with server.connect(name, autocommit=True) as connection:
             connection.execute(SCHEMA)
@@ -92,6 +93,7 @@ def postgrest() -> Iterator[Callable[[str], str]]:
             for process in processes:
                 process.terminate()
                 process.wait(10)
+            drop_database(server, name)
 
 
 def _start(server: Server, name: str, port: int, secret: str) -> subprocess.Popen[bytes]:
