@@ -70,9 +70,15 @@ begin
   end if;
   v_customer := customer_of_identity(link_customer.business_id, link_customer.kind, v_normalized);
   if v_customer is null then
-    insert into customers (business_id, first_name, source, lifecycle_stage)
-    values (link_customer.business_id, left(nullif(btrim(link_customer.name), ''), 200), link_customer.source, 'lead')
+    -- With its primary address at once, so that the contact point has nothing to change.
+    insert into customers (business_id, first_name, source, lifecycle_stage, primary_phone, primary_email)
+    values (link_customer.business_id, left(nullif(btrim(link_customer.name), ''), 200), link_customer.source, 'lead',
+      case when link_customer.kind in ('phone', 'whatsapp') and v_normalized like '+%' then v_normalized end,
+      case link_customer.kind when 'email' then v_normalized end)
     returning id into v_customer;
+  elsif exists (select 1 from contact_points p where p.business_id = link_customer.business_id
+                and p.kind = link_customer.kind and p.normalized = v_normalized) then
+    return v_customer;   -- the usual case: nothing to write, and no number to parse once more
   end if;
   insert into contact_points (business_id, customer_id, kind, raw)
   values (link_customer.business_id, v_customer, link_customer.kind, v_normalized)
