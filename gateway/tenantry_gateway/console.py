@@ -51,7 +51,7 @@ class Console:
         self, directory: Path | None, publishable_key: str = "", supabase_js: Path | None = None
     ) -> None:
         self._directory = directory.resolve() if directory and directory.is_dir() else None
-        self._supabase_js = supabase_js
+        self._supabase_js = supabase_js if supabase_js and supabase_js.is_file() else None
         self._config = json.dumps({"publishable_key": publishable_key})
 
     def answer(self, exchange: Exchange) -> web.StreamResponse:

@@ -153,6 +153,28 @@ async def test_the_console_is_only_read(new_stack, console):
         assert answer.headers["Allow"] == "GET, HEAD"
 
 
+async def test_the_console_learns_the_publishable_key_and_no_other(new_stack, console, tmp_path):
+    library = tmp_path / "supabase.js"
+    library.write_text("var supabase")
+    stack = await new_stack(console_dir=console, console_supabase_js=library)
+    answer = await stack.call("GET", "/config.json", None)
+    assert answer.json == {"publishable_key": stack.keys["publishable_key"]}
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    answer = await stack.call("GET", "/vendor/supabase.js", None)
+    assert (answer.status, answer.body) == (200, b"var supabase")
+    assert answer.headers["Content-Type"].startswith("text/javascript")
+    for path in ("/vendor/", "/vendor/other.js", "/vendor/../config.json"):
+        assert (await stack.call("GET", path, None)).status in (400, 404)
+
+
+async def test_without_a_console_there_is_no_config_and_no_library(new_stack, tmp_path):
+    stack = await new_stack(console_supabase_js=tmp_path / "missing.js")
+    for path in ("/config.json", "/vendor/supabase.js"):
+        answer = await stack.call("GET", path, None)
+        assert (answer.status, answer.reason) == (404, "not_found")
+
+
 async def test_a_console_that_is_not_there(new_stack, tmp_path):
     stack = await new_stack(console_dir=tmp_path / "missing")
     answer = await stack.call("GET", "/", None)
