@@ -43,9 +43,9 @@ create table private.character_classes (
   characters int4multirange not null
 );
 comment on table private.character_classes is
-  'Code points beyond ASCII by class: letter_or_number, mark (without width), spacing_mark, symbol '
-  '(with punctuation); domain, those that IDNA 2008 allows in a mapped domain name; right_to_left, '
-  'those of them that are so.';
+  'Code points beyond ASCII by class: letter_or_number; mark and spacing_mark, the latter with a '
+  'direction of its own; symbol (with punctuation); domain, those that IDNA 2008 allows in a '
+  'mapped domain name; right_to_left, those of them that are so.';
 
 create table private.character_folds (
   fold text primary key,
@@ -188,6 +188,8 @@ def render() -> str:
         )
     }
     rightward = {code for code in allowed if unicodedata.bidirectional(chr(code)) in ("R", "AL")}
+    marks = {code for code in ALL if by_category[code][0] == "M"}
+    spacing = {code for code in marks if unicodedata.bidirectional(chr(code)) != "NSM"}
     every = set(ALL)
 
     def of(*kinds: str) -> Iterator[str]:
@@ -195,8 +197,8 @@ def render() -> str:
 
     classes = [
         entry("letter_or_number", of("L", "N")),
-        entry("mark", of("Mn", "Me")),
-        entry("spacing_mark", of("Mc")),
+        entry("mark", ranges(marks - spacing, set())),
+        entry("spacing_mark", ranges(spacing, set())),
         entry("symbol", of("P", "S")),
         entry("domain", ranges(allowed, every - fixed)),
         entry("right_to_left", ranges(rightward, every - allowed)),

@@ -165,8 +165,11 @@ declare
   mapped text := regexp_replace(raw, '[\u034F\u115F\u1160\u17B4\u17B5\u180B-\u180D\u180F\u3164'
     '\uFE00-\uFE0F\uFFA0\U000E0100-\U000E01EF]', '', 'g');
 begin
+  -- The joiner keeps an iota that was below its letter in place; it goes when the iota is a letter.
+  mapped := regexp_replace(mapped, '([\u1F80-\u1FFC])', '\1' || U&'\034F', 'g');
   mapped := normalize(private.folded(mapped, 'domain'), nfkd);
-  return normalize(private.folded(private.lower_case(mapped), 'domain'), nfkc);
+  mapped := private.folded(private.lower_case(mapped), 'domain');
+  return normalize(replace(mapped, U&'\034F', ''), nfkc);
 end
 $$;
 

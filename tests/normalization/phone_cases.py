@@ -7,7 +7,9 @@ Deterministic for a seed, so that a difference found once can be found again.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
+from functools import cache
 
 import phonenumbers
 from phonenumbers import PhoneNumberFormat as Format
@@ -90,6 +92,7 @@ def vanity(digits: str, rng: random.Random) -> str:
 
 def written(number: phonenumbers.PhoneNumber, rng: random.Random) -> Iterator[str]:
     """The ways to write one number."""
+    assert number.country_code is not None
     code, national = str(number.country_code), phonenumbers.national_significant_number(number)
     plan = PhoneMetadata.metadata_for_region_or_calling_code(
         number.country_code, COUNTRY_CODE_TO_REGION_CODE[number.country_code][0]
@@ -171,6 +174,34 @@ def example_cases(seed: int) -> Iterator[Case]:
                 digits = phonenumbers.format_number(number, Format.E164)[1:]
                 yield idd_of(home, rng) + rng.choice(("", " ", "-", "+")) + digits, caller
                 yield "+" + idd_of(home, rng) + digits, caller
+
+
+@cache
+def matched_by(pattern: str) -> list[str]:
+    """Short digit strings that a prefix pattern matches to their end."""
+    texts = [f"{number:0{size}d}" for size in (1, 2, 3, 4, 5) for number in range(10**size)]
+    found = [(text, re.match(pattern, text)) for text in texts]
+    return [text for text, match in found if match and match.end() == len(text)] or [""]
+
+
+def prefixed_cases(seed: int) -> Iterator[Case]:
+    """Every example behind what is dialled before it: trunk prefix, carrier, way abroad."""
+    rng = random.Random(seed)
+    for number, region in example_numbers():
+        for caller in (region, rng.choice(REGIONS)):
+            if caller is None:
+                continue
+            home = PhoneMetadata.metadata_for_region(caller, None)
+            assert home is not None
+            national = phonenumbers.national_significant_number(number)
+            for _ in range(3):
+                prefix = rng.choice(matched_by(home.national_prefix_for_parsing or "0"))
+                yield prefix + national, caller
+                yield prefix + national[-rng.randrange(5, 9) :], caller
+                yield f"+{home.country_code}{prefix}{national}", rng.choice((None, caller))
+                idd = rng.choice(matched_by(home.international_prefix or "00"))
+                yield f"{idd}{number.country_code}{national}", caller
+                yield f"{idd}{home.country_code}{prefix}{national}", caller
 
 
 def digit_cases(seed: int, count: int) -> Iterator[Case]:

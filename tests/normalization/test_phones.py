@@ -21,7 +21,15 @@ from phonenumbers.phonemetadata import PhoneMetadata
 from phonenumbers.phonenumberutil import COUNTRY_CODE_TO_REGION_CODE
 
 from .conftest import Normalizer, Row
-from .phone_cases import NOISE_AFTER, PUNCTUATION, REGIONS, Case, digit_cases, example_cases
+from .phone_cases import (
+    NOISE_AFTER,
+    PUNCTUATION,
+    REGIONS,
+    Case,
+    digit_cases,
+    example_cases,
+    prefixed_cases,
+)
 
 PARSED = "p.e164, p.extension, p.calling_code, p.region, p.is_valid, p.is_possible"
 FULL = bool(os.environ.get("TENANTRY_TEST_FULL"))
@@ -93,6 +101,12 @@ def test_every_example_of_every_region_as_people_write_it(
 ) -> None:
     cases = list(example_cases(seed))
     assert len(cases) > 100_000
+    assert differences(normalizer, cases if FULL else cases[::3]) == []
+
+
+def test_every_prefix_that_people_dial(normalizer: Normalizer) -> None:
+    cases = list(prefixed_cases(seed=6))
+    assert len(cases) > 20_000
     assert differences(normalizer, cases if FULL else cases[::3]) == []
 
 
