@@ -9,7 +9,8 @@ embedded Postgres on a free port and removes it at the end; the running stack is
 TENANTRY_TEST_POSTGRES_BIN   directory of other programs, e.g. /usr/lib/postgresql/15/bin
 TENANTRY_TEST_POSTGRES       `docker` starts a container (image: TENANTRY_TEST_POSTGRES_IMAGE)
 TENANTRY_TEST_DATABASE_URL   an existing server: its superuser (not named postgres), or Supabase's
-                             `postgres`; databases named tenantry_test_* are made and dropped there
+                             `postgres`; databases named tenantry_test_* are made and dropped there,
+                             and a superuser gives our roles the password of the URL
 """
 
 from __future__ import annotations

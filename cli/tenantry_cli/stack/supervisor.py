@@ -100,8 +100,8 @@ class Supervisor:
         return 1 if failure else 0
 
     async def _stop_with_owner(self) -> None:
-        pid = os.environ.get("TENANTRY_STOP_WITH")
-        if pid is None:
+        pid = os.environ.get("TENANTRY_STOP_WITH", "")
+        if not pid.isdecimal():
             return
         with contextlib.suppress(psutil.Error):
             owner = psutil.Process(int(pid))
