@@ -6,8 +6,9 @@
 -- text is hardly ever meant as an address and often meant as an attack. tests/normalization
 -- compares the two.
 --
--- Where it differs from the library, it is stricter, but for one thing: a country's domain alone
--- (ana@io) is an address, because some countries receive mail there.
+-- Two things differ on purpose: a country's domain alone (ana@io) is an address, because some
+-- countries receive mail there; and characters newer than Unicode 14 are refused everywhere, while
+-- the library follows the Python that runs it.
 
 -- Lower case by Unicode's table, whatever the locale of the database.
 create function private.lower_case(value text) returns text
