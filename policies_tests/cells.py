@@ -23,6 +23,9 @@ from .rows import FACTORIES, Tenant
 from .specification import Table
 from .world import Key, World, own_token
 
+#: Columns that a trigger normalises and refuses when it cannot.
+_NORMALISED = {"public.contact_points": ("raw",), "public.channels": ("address",)}
+
 Predict = Callable[[Persona], Expectation]
 
 
@@ -311,6 +314,7 @@ class _TableCells:
             may_read = self._oracle.holds(persona, table.rule("select"), ALPHA_ONE)
             return plain if may_read else refused()
 
+        yield from self._invalid(places)
         own = self._tenants[ALPHA_ONE.name]
         statement = sql.SQL("{} returning {}").format(
             self._new(own, "new"), sql.Identifier(self._relation.primary_key[0])
@@ -325,6 +329,25 @@ class _TableCells:
                 sql.SQL("{} on conflict do nothing").format(taken),
                 self._insert(ALPHA_ONE),
             )
+
+    def _invalid(self, places: list[Tenant]) -> Iterator[Cell]:
+        """Row triggers run before the policy: their errors must not reach strangers."""
+        table, oracle = self._table, self._oracle
+        for column in _NORMALISED.get(table.label, ()):
+            for tenant in places:
+                business = tenant.business
+
+                def predict(persona: Persona, business: Business = business) -> Expectation:
+                    if persona.role == "service_role":
+                        return refused("22023" if business.takes_writes else NOT_HOME)
+                    is_member = persona.role == "authenticated" and bool(
+                        oracle.permissions_in(persona, business)
+                    )
+                    return refused("22023" if is_member else "42501")
+
+                statement = self._new(tenant, "new", **{column: "not an address"})
+                operation = f"insert an invalid {column} into {business.name}"
+                yield self.cell(operation, statement, predict)
 
     # The whole table --------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import pytest
 
 from tenantry_cli.testing import Database
 
+from .api_cells import ApiCells
 from .catalog import Connection
 from .cells import Cell, CellFactory
 from .people import Persona
@@ -63,12 +64,12 @@ def stage(new_database: Callable[[], Database], specification: Specification) ->
     database = new_database()
     owner = database.connect()
     world = build_world(owner, specification)
-    factory = CellFactory(world, owner)
+    tables, api = CellFactory(world, owner), ApiCells(world, owner)
     stage = Stage(
         database,
         world,
-        factory.cells(for_service=False),
-        factory.cells(for_service=True),
+        {**tables.cells(for_service=False), **api.cells(for_service=False)},
+        {**tables.cells(for_service=True), **api.cells(for_service=True)},
         {"postgres": owner},
     )
     owner.rollback()

@@ -26,7 +26,7 @@ Row = Mapping[str, str | None]
 
 @dataclass(frozen=True)
 class Expectation:
-    """Either an error or a number of rows (and, for reads, exactly which)."""
+    """Either an error, or success: with a number of rows, with exactly these, or with any."""
 
     sqlstate: str | None = None
     rows: int | None = None

@@ -29,6 +29,8 @@ class Organization:
     is_active: bool = True
     #: Its home is this database and schema; a home elsewhere makes the rows here a stale copy.
     schema: str = "public"
+    #: None means the database that the world is built in.
+    database: str | None = None
     #: While it is `moving`, its rows may be read and not written.
     state: str = "active"
 
@@ -54,8 +56,8 @@ class Business:
 
     @property
     def is_here(self) -> bool:
-        """Whether the tables of the schema public are its home."""
-        return self.organization.schema == "public"
+        """Whether the tables of the schema public of this database are its home."""
+        return self.organization.schema == "public" and self.organization.database is None
 
     @property
     def takes_writes(self) -> bool:
@@ -68,6 +70,7 @@ BETA = Organization("beta")
 SUSPENDED = Organization("suspended", is_active=False)
 MOVING = Organization("moving", state="moving")
 MOVED = Organization("moved", schema="tenant_moved")
+ABROAD = Organization("abroad", database="another_database")
 #: Nobody belongs to it and it has no rows: for tables with one row per organization.
 EMPTY = Organization("empty")
 
@@ -77,10 +80,13 @@ BETA_ONE = Business("beta-one", BETA)
 SUSPENDED_ONE = Business("suspended-one", SUSPENDED)
 MOVING_ONE = Business("moving-one", MOVING)
 MOVED_ONE = Business("moved-one", MOVED)
+ABROAD_ONE = Business("abroad-one", ABROAD)
 
-ORGANIZATIONS = (ALPHA, BETA, SUSPENDED, MOVING, MOVED)
+ORGANIZATIONS = (ALPHA, BETA, SUSPENDED, MOVING, MOVED, ABROAD)
 #: own, sibling in the same organization, other organization, suspended, being moved, moved away
-BUSINESSES = (ALPHA_ONE, ALPHA_TWO, BETA_ONE, SUSPENDED_ONE, MOVING_ONE, MOVED_ONE)
+BUSINESSES = (
+    ALPHA_ONE, ALPHA_TWO, BETA_ONE, SUSPENDED_ONE, MOVING_ONE, MOVED_ONE, ABROAD_ONE,
+)  # fmt: skip
 #: No such business exists.
 UNKNOWN = Business("unknown", Organization("unknown"))
 
@@ -217,6 +223,11 @@ def make_cast(specification: Specification) -> Cast:
             memberships=(Membership(MOVED_ONE, "owner"),),
             seats=(Seat(MOVED, "owner"),),
         ),
+        Persona(
+            "owner of abroad",
+            memberships=(Membership(ABROAD_ONE, "owner"),),
+            seats=(Seat(ABROAD, "owner"),),
+        ),
     )
     machines = (
         Persona("service_role", role="service_role", has_account=False),
@@ -236,5 +247,6 @@ def make_cast(specification: Specification) -> Cast:
 TELLING = (
     "anon", "no subject", "malformed subject", "stranger", "owner", "viewer", "customer",
     "removed owner", "suspended owner", "organization admin", "dual", "other owner",
-    "owner of suspended", "owner of moving", "owner of moved", "service_role", "integrator",
+    "owner of suspended", "owner of moving", "owner of moved", "owner of abroad", "service_role",
+    "integrator",
 )  # fmt: skip

@@ -35,7 +35,7 @@ class Outcome:
             return self.sqlstate == expected.sqlstate
         if expected.keys is not None:
             return self.keys == expected.keys
-        return self.rows == expected.rows
+        return expected.rows is None or self.rows == expected.rows
 
     def __str__(self) -> str:
         return f"{self.sqlstate} {self.message}" if self.sqlstate else f"{self.rows} rows"

@@ -271,6 +271,7 @@ FACTORIES: dict[str, Callable[[Tenant, str], Row]] = {
     },
     "public.import_batches": lambda tenant, token: {
         "business_id": tenant.id, "kind": "customers", "file_name": token, "expected_rows": 1,
+        "in_parts": False,
     },
     "public.import_rows": lambda tenant, token: {
         "business_id": tenant.id, "batch_id": tenant.ids["import_batches"], "fingerprint": token,

@@ -71,7 +71,7 @@ def test_columns_named_in_the_specification_exist(
         assert named <= columns, table.label
 
 
-def _expected_columns(table: Table, role: str, verb: str, names: list[str]) -> set[str]:
+def expected_columns(table: Table, role: str, verb: str, names: list[str]) -> set[str]:
     """The columns a role may use with a verb, from the specification."""
     if role == "service_role":
         return set(names) if verb in table.service else set()
@@ -110,7 +110,7 @@ def test_grants_on_columns_are_those_of_the_specification(
         relation = catalog.relations[label]
         table = specification.tables.get(label)
         names = [one.name for one in relation.columns]
-        wanted = set() if table is None else _expected_columns(table, role, verb, names)
+        wanted = set() if table is None else expected_columns(table, role, verb, names)
         assert found == wanted, f"{label}: {verb} for {role}"
 
 

@@ -26,7 +26,7 @@ from .people import (
     make_cast,
 )
 from .rows import FACTORIES, Row, Tenant
-from .specification import Specification
+from .specification import Specification, View
 
 #: Tables filled by a factory, parents first, and with which tokens. The last row of a table is one
 #: that nothing points to; the `hub` is what other rows point to.
@@ -80,6 +80,8 @@ class World:
     samples: Mapping[tuple[str, str], Key]
     #: Table -> primary key -> `a` or `r`: rows that a no-action or restrict reference holds.
     held: Mapping[str, Mapping[Key, str]]
+    #: View -> business id -> number of rows.
+    views: Mapping[str, Mapping[str, int]]
 
     def sample(self, table: str, business: Business) -> Key:
         return self.samples[table, business.name]
@@ -104,6 +106,7 @@ def build_world(connection: Connection, specification: Specification) -> World:
         rows,
         _samples(builder, catalog, rows),
         {one.label: _held(connection, catalog, one) for one in catalog.tables},
+        {label: _view_counts(connection, view) for label, view in specification.views.items()},
     )
 
 
@@ -117,17 +120,18 @@ def _close_places(connection: Connection) -> None:
             )
         connection.execute(
             """
-            update public.organization_placements set schema_name = %s, state = %s,
-              epoch = epoch + 1
-            where organization_id = %s and (schema_name, state) <> (%s, %s)
+            update public.organization_placements set schema_name = %(schema)s, state = %(state)s,
+              database_name = coalesce(%(database)s, database_name), epoch = epoch + 1
+            where organization_id = %(id)s
+              and (schema_name, state, database_name)
+                <> (%(schema)s, %(state)s, coalesce(%(database)s, database_name))
             """,
-            [
-                organization.schema,
-                organization.state,
-                organization.id,
-                organization.schema,
-                organization.state,
-            ],
+            {
+                "id": organization.id,
+                "schema": organization.schema,
+                "state": organization.state,
+                "database": organization.database,
+            },
         )
 
 
@@ -272,6 +276,7 @@ def _samples(
         "suspended": "owner of suspended",
         "moving": "owner of moving",
         "moved": "owner of moved",
+        "abroad": "owner of abroad",
     }
     for tenant in builder.tenants.values():
         business = tenant.business
@@ -302,6 +307,14 @@ def _samples(
             assert fitting, f"the world has no row of {relation.label} for {business.name}"
             samples[place] = fitting[0]
     return samples
+
+
+def _view_counts(connection: Connection, view: View) -> dict[str, int]:
+    """Rows of a view per business, as the owner of the database sees them."""
+    statement = sql.SQL("select {}::text, count(*) from {} group by 1").format(
+        sql.Identifier(view.key), sql.Identifier(view.schema, view.name)
+    )
+    return dict(connection.execute(statement).fetchall())
 
 
 def _held(connection: Connection, catalog: Catalog, relation: Relation) -> dict[Key, str]:

@@ -1,0 +1,342 @@
+"""Generates single faults: each mutant breaks one thing that isolation rests on.
+
+Made from the catalog, so that a new table, policy or function has its mutants at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .catalog import Connection
+from .specification import Specification
+from .world import World
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault. `slices` names the tables, views and functions whose cells should notice."""
+
+    kind: str
+    name: str
+    statements: str
+    slices: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.name}"
+
+
+_POLICIES = """
+select n.nspname || '.' || c.relname, p.polname::text, p.polcmd::text,
+  pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)
+from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = 'public' order by 1, 2
+"""
+_UNIQUE = """
+select n.nspname || '.' || c.relname, i.indexrelid::regclass::text,
+  (select string_agg(quote_ident(a.attname), ', ' order by k.place)
+   from unnest(i.indkey) with ordinality k(number, place)
+   join pg_attribute a on a.attrelid = c.oid and a.attnum = k.number where k.place > 1),
+  pg_get_expr(i.indpred, i.indrelid)
+from pg_index i join pg_class c on c.oid = i.indrelid join pg_namespace n on n.oid = c.relnamespace
+join pg_attribute b on b.attrelid = c.oid and b.attnum = i.indkey[0] and b.attname = 'business_id'
+where n.nspname = 'public' and i.indisunique and not i.indisprimary and not c.relispartition
+order by 2
+"""
+_TRIGGERS = """
+select n.nspname || '.' || c.relname, t.tgname from pg_trigger t
+join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
+where n.nspname in ('public', 'private') and not t.tgisinternal and t.tgparentid = 0 order by 1, 2
+"""
+#: Permissions that a policy could be confused with.
+_OTHER = {"business.read": "members.read"}
+
+
+def make_mutants(world: World, connection: Connection) -> list[Mutant]:
+    """All mutants of the database that `connection` owns."""
+    maker = _Maker(world, connection)
+    return [
+        *maker.policies(),
+        *maker.tables(),
+        *maker.grants(),
+        *maker.references(),
+        *maker.unique_keys(),
+        *maker.triggers(),
+        *maker.functions(),
+        *maker.access(),
+        *maker.views(),
+    ]
+
+
+class _Maker:
+    def __init__(self, world: World, connection: Connection) -> None:
+        self._world = world
+        self._specification: Specification = world.specification
+        self._connection = connection
+        self._tables = [
+            one for one in world.specification.tables.values() if one.schema == "public"
+        ]
+        #: Enough to notice a fault in what all tables share.
+        self._tenant_sample = ("public.customers", "public.conversations", "public.audit_logs")
+        self._registry_sample = ("public.businesses", "public.invitations", "public.roles")
+
+    def policies(self) -> Iterator[Mutant]:
+        for table, name, command, using, check in self._connection.execute(_POLICIES):
+            slices = (table,)
+            target = f"{name} on {table}"
+            clauses = [("using", using), ("with check", check)]
+            yield Mutant("policy dropped", target, f"drop policy {target}", slices)
+            for word, clause in clauses:
+                if clause is None or clause in ("true", "is_public"):
+                    continue
+                yield Mutant(
+                    f"{word} (true)", target, f"alter policy {target} {word} (true)", slices
+                )
+                signed_in = f"alter policy {target} {word} (private.current_user_id() is not null)"
+                yield Mutant(f"{word} anybody signed in", target, signed_in, slices)
+                if found := re.search(r"ids\('([a-z_.]+)'", clause):
+                    code = found[1]
+                    if not code.startswith("organization."):
+                        other = _OTHER.get(code, "business.read")
+                        swapped = clause.replace(f"'{code}'", f"'{other}'")
+                        change = f"alter policy {target} {word} ({swapped})"
+                        yield Mutant(f"{word} with another permission", target, change, slices)
+            # Visitors have no grant that it would open.
+            yield Mutant("policy to public", target, f"alter policy {target} to public", ())
+            verb = {"r": "select", "a": "insert", "w": "update", "d": "delete"}[command]
+            open_clause = "with check (true)" if verb == "insert" else "using (true)"
+            yield Mutant(
+                "a second policy",
+                target,
+                f"create policy more on {table} for {verb} to authenticated {open_clause}",
+                slices,
+            )
+
+    def tables(self) -> Iterator[Mutant]:
+        for table in self._tables:
+            off = f"alter table {table.label} disable row level security"
+            yield Mutant("row security off", table.label, off, (table.label,))
+            # The owner passes row security anyway (BYPASSRLS, as on Supabase).
+            unforced = f"alter table {table.label} no force row level security"
+            yield Mutant("row security not forced", table.label, unforced, ())
+
+    def grants(self) -> Iterator[Mutant]:
+        for table in self._tables:
+            label, slices = table.label, (table.label,)
+            columns = self._world.catalog.relations[label].columns
+            wanted = [
+                ("truncate granted", f"grant truncate on {label} to authenticated"),
+                ("the table granted", f"grant select on {label} to authenticated"),
+                ("the table granted to visitors", f"grant select on {label} to anon"),
+            ]
+            if table.key is not None:
+                grant = f"grant update ({table.key}) on {label} to authenticated"
+                wanted.append(("update of the key granted", grant))
+            if table.rule("delete") == "nobody":
+                wanted.append(("delete granted", f"grant delete on {label} to authenticated"))
+            derived = [
+                one.name
+                for one in columns
+                if one.name not in table.update_columns and not one.is_generated
+            ]
+            if derived and table.rule("update") != "nobody":
+                grant = f"grant update ({derived[-1]}) on {label} to authenticated"
+                wanted.append(("update of a derived column granted", grant))
+            if table.is_readable:
+                first = columns[0].name
+                revoke = f"revoke select ({first}) on {label} from authenticated"
+                wanted.append(("a grant taken away", revoke))
+            if not table.service >= {"insert", "update"}:
+                grant = f"grant insert, update, delete on {label} to service_role"
+                wanted.append(("jobs may write", grant))
+            for kind, statement in wanted:
+                yield Mutant(kind, label, statement, slices)
+            # No statement of a member or of service_role can tell these: golden files and gates do.
+            for kind, statement in (
+                ("references granted", f"grant references on {label} to authenticated"),
+                ("granted to webhooks", f"grant select on {label} to integrator"),
+            ):
+                yield Mutant(kind, label, statement, ())
+
+    def references(self) -> Iterator[Mutant]:
+        """A composite reference made simple, or dropped."""
+        for one in self._world.catalog.references:
+            if len(one.columns) < 2 or not one.table.startswith("public."):
+                continue
+            column = next(name for name in one.columns if name != "business_id")
+            target = next(name for name in one.target_columns if name != "business_id")
+            drop = f"alter table {one.table} drop constraint {one.name}"
+            simple = (
+                f"{drop}; create unique index one_{target} on {one.target} ({target});"
+                f"alter table {one.table} add constraint {one.name} foreign key ({column})"
+                f" references {one.target} ({target})"
+            )
+            yield Mutant("reference without the business", one.name, simple, (one.table,))
+            yield Mutant("reference dropped", one.name, drop, (one.table,))
+
+    def unique_keys(self) -> Iterator[Mutant]:
+        """A unique key that spans tenants. In the world they have equal natural values."""
+        for table, name, columns, where in self._connection.execute(_UNIQUE):
+            own = f"{columns}) where {where}" if where else f"{columns})"
+            statement = f"create unique index spanning on {table} ({own}"
+            yield Mutant("unique key over tenants", str(name), statement, (table,))
+
+    def triggers(self) -> Iterator[Mutant]:
+        for table, name in self._connection.execute(_TRIGGERS):
+            yield Mutant(
+                "trigger dropped", f"{name} on {table}", f"drop trigger {name} on {table}", (table,)
+            )
+
+    def views(self) -> Iterator[Mutant]:
+        for label in self._specification.views:
+            reset = f"alter view {label} reset (security_invoker)"
+            yield Mutant("view runs as its owner", label, reset, (label,))
+
+    def _source(self, label: str) -> str:
+        row = self._connection.execute("select pg_get_functiondef(%s::regproc)", [label]).fetchone()
+        assert row is not None
+        return str(row[0])
+
+    def _edit(
+        self, kind: str, label: str, old: str, new: str, slices: tuple[str, ...], after: str = ""
+    ) -> Mutant:
+        """A function with one thing in its source replaced."""
+        source = self._source(label)
+        changed = source.replace(old, new)
+        assert changed != source, f"{label} no longer contains {old!r}: adjust the mutant"
+        return Mutant(kind, f"{label}: {old} -> {new}"[:120], f"{changed};{after}", slices)
+
+    def functions(self) -> Iterator[Mutant]:
+        """Checks that are gone, or ask for too little; and grants of what is internal."""
+        unchecked = (
+            "create function public.unchecked(b uuid, p text) returns private.business_directory"
+            " language sql stable security definer set search_path = '' as"
+            " 'select d from private.business_directory d where d.business_id = b';"
+        )
+        for label, one in self._specification.functions.items():
+            if one.schema != "public" or one.requires in (None, "self"):
+                continue
+            source = self._source(label)
+            slices = (label,)
+            if "require_business(" in source:
+                without = source.replace("require_business(", "public.unchecked(")
+                yield Mutant("check dropped", label, f"{unchecked}{without}", slices)
+            for name in ("private.require(", "private.require_organization("):
+                if name in source:
+                    without = source.replace(name, "concat(")
+                    yield Mutant("check dropped", label, without, slices)
+            if "private.require_user()" in source:
+                without = source.replace("private.require_user()", "private.current_user_id()")
+                yield Mutant("check dropped", label, without, slices)
+            if "private.require_rank(" in source:
+                without = source.replace("private.require_rank(", "concat(")
+                yield Mutant("rank not checked", label, without, ("ranks",))
+            if one.requires and f"'{one.requires}'" in source:
+                weaker = source.replace(f"'{one.requires}'", "'business.read'")
+                if weaker != source:
+                    yield Mutant("check asks for too little", label, weaker, slices)
+            yield Mutant(
+                "executable by visitors",
+                label,
+                f"grant execute on function {label} to anon",
+                slices,
+            )
+        for schema, names in self._specification.internal.items():
+            for name in sorted(names):
+                grant = f"grant execute on routine {schema}.{name} to authenticated"
+                yield Mutant("internal function granted", f"{schema}.{name}", grant, ())
+
+    def access(self) -> Iterator[Mutant]:
+        """The functions that policies, checks and guards rest on, clause by clause."""
+        refresh = "select private.refresh_all_user_access()"
+        directory = (
+            "select private.refresh_business_directory(array(select id from public.organizations));"
+        )
+        for label, slices in (
+            ("public.my_business_ids", self._tenant_sample),
+            ("private.my_business_ids", self._registry_sample),
+        ):
+            for old, new in (
+                ("a.user_id = private.current_user_id()", "true"),
+                ("a.permission = my_business_ids.permission", "true"),
+            ):
+                many = {
+                    "a.business_ids from": "array_agg(b) from",
+                    " a\n": " a, unnest(a.business_ids) b\n",
+                }
+                source = self._source(label).replace(old, new)
+                if "select a.business_ids" in source:
+                    for piece, other in many.items():
+                        source = source.replace(piece, other)
+                yield Mutant("access clause dropped", f"{label}: {old}", source, slices)
+        for old in ("a.home_schema = current_schema()", "a.home_database = current_database()"):
+            yield self._edit(
+                "access clause dropped", "public.my_business_ids", old, "true", self._tenant_sample
+            )
+        organizations = ("public.organizations", "public.organization_memberships")
+        for old in (
+            "a.user_id = private.current_user_id()",
+            "a.permission = my_organization_ids.permission",
+        ):
+            source = self._source("private.my_organization_ids").replace(old, "true")
+            source = source.replace("select a.organization_ids from", "select array_agg(o) from")
+            source = source.replace(" a\n", " a, unnest(a.organization_ids) o\n")
+            name = f"private.my_organization_ids: {old}"
+            yield Mutant("access clause dropped", name, source, organizations)
+        yield self._edit(
+            "access clause dropped", "private.my_role_ids",
+            "r.business_id = any (private.my_business_ids('members.read'))", "true",
+            ("public.role_permissions",),
+        )  # fmt: skip
+        yield self._edit(
+            "access clause dropped", "private.my_colleague_ids",
+            "m.business_id = any (private.my_business_ids('members.read'))", "true",
+            ("public.profiles",),
+        )  # fmt: skip
+        for old, new in (
+            ("and m.status = 'active'", ""),
+            ("and om.status = 'active'", ""),
+            ("d.is_readable and (d.is_writable or rp.permission_code like '%.read')", "true"),
+            ("(d.is_writable or rp.permission_code like '%.read')", "true"),
+            ("and r.code = om.role", ""),
+        ):
+            yield self._edit(
+                "access clause dropped", "private.compute_user_access", old, new,
+                (*self._tenant_sample, *self._registry_sample), refresh,
+            )  # fmt: skip
+        for old in ("o.status = 'active' and b.status = 'active' and p.state = 'active'",):
+            yield self._edit(
+                "access clause dropped", "private.refresh_business_directory", old, "true",
+                self._tenant_sample, directory,
+            )  # fmt: skip
+        for label in ("private.current_user_id", "public.my_business_ids"):
+            yield Mutant(
+                "access function immutable", label, f"alter function {label} immutable", ()
+            )
+        yield self._edit(
+            "anybody is trusted", "private.is_trusted_caller", "'service_role'",
+            "'authenticated', 'service_role'",
+            tuple(label for label, one in self._specification.functions.items()
+                  if one.schema == "public" and one.requires not in (None, "self")),
+        )  # fmt: skip
+        yield from self._guards()
+
+    def _guards(self) -> Iterator[Mutant]:
+        guarded = tuple(one.label for one in self._tables if one.guarded and one.plane == "tenant")
+        for old, new in (
+            ("new.business_id is distinct from old.business_id or", ""),
+            ("tg_op = 'INSERT' and not exists", "false and not exists"),
+            ("home.is_writable and", ""),
+            ("and home.schema_name = tg_table_schema", ""),
+            ("and home.database_name = current_database()", ""),
+        ):
+            yield self._edit("guard clause dropped", "private.tg_guard", old, new, guarded)
+        registry = tuple(
+            one.label for one in self._tables if one.guarded and one.plane == "platform"
+        )
+        for column in ("id", "business_id", "organization_id"):
+            old = f"to_jsonb(new) -> '{column}' is distinct from to_jsonb(old) -> '{column}'"
+            yield self._edit(
+                "guard clause dropped", "private.tg_guard_registry", old, "false", registry
+            )
