@@ -87,12 +87,12 @@ GATES = (
         ),
     ),
     Gate(
-        "functions set nothing but their search path",
+        "functions set nothing but their search path and hints to the planner",
         "A function that lifts the statement timeout or changes the role lifts it for its caller.",
         """
         select p.oid::regprocedure || ' ' || k from pg_proc p
           join pg_namespace n on n.oid = p.pronamespace,
-          unnest(p.proconfig) k where {ours} and k !~ '^search_path='
+          unnest(p.proconfig) k where {ours} and k !~ '^(search_path|enable_[a-z]+)='
         """,
         (
             Plant(
@@ -105,14 +105,6 @@ GATES = (
                 "private.new_id() role=postgres",
             ),
         ),
-        {
-            f"{name} enable_nestloop=off": "a hint to the planner over staged rows"
-            for name in (
-                "resolve_import(import_batches,integer)",
-                "find_import_customers(import_batches,text,integer)",
-                "find_import_threads(import_batches,channels,integer)",
-            )
-        },
     ),
     Gate(
         "immutable functions read neither settings nor tables",

@@ -108,7 +108,8 @@ GATES = (
         f"""
         select r.rolname || ' ' || k from pg_roles r, unnest(r.rolconfig) k
         where r.rolname in {_API}
-          and k !~ '^(statement|lock|idle_in_transaction_session)_timeout=|^pgrst\\.'
+          and k !~ '^(statement|lock|idle_in_transaction_session)_timeout='
+          and k !~ '^(plan_cache_mode=|pgrst\\.)'
         """,
         (
             Plant(
