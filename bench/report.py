@@ -1,0 +1,175 @@
+"""docs/performance.md and its plots, written from the results of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from bench.plots import plot_metrics, plot_row_security
+from bench.words import PERSONA_TITLES, SHAPE_TITLES, VARIANT_TITLES
+
+Found = dict[str, Any]
+
+
+def write_report(found: Found, docs: Path) -> list[Path]:
+    """Write performance.md and its plots to `docs`: what was measured. Returns the files."""
+    (docs / "performance").mkdir(exist_ok=True)
+    text = [_template("head").format(machine=_machine(found))]
+    written = []
+    if "rls" in found:
+        text.append(_row_security(found["rls"]))
+        written.append(plot_row_security(found["rls"], docs / "performance" / "row_security.svg"))
+    if "metrics" in found:
+        text.append(_metrics(found["metrics"]))
+        written.append(plot_metrics(found["metrics"], docs / "performance" / "metrics.svg"))
+    if "ingest" in found:
+        text.append(_ingest(found["ingest"]))
+    if "triggers" in found:
+        text.append(_template("triggers").format(table=_rates_table(found["triggers"]["rates"])))
+    document = docs / "performance.md"
+    document.write_text("\n".join(text), encoding="utf-8")
+    return [document, *written]
+
+
+def _template(name: str) -> str:
+    return files("bench").joinpath("templates", f"{name}.md").read_text(encoding="utf-8")
+
+
+def _machine(found: Found) -> str:
+    machine, versions, load = found["machine"], found["versions"], found["load_average"]
+    rest = found.get("rls", {}).get("postgrest", "")
+    settings = ", ".join(
+        f"`{name} = {setting}`" for name, setting in sorted(found["settings"].items())
+    )
+    return "\n".join(
+        [
+            f"- Machine: {machine['processor']}, {machine['cores']} cores,"
+            f" {machine['memory_gb']} GB, {machine['system']}; server and client share it.",
+            f"- Load average {load['before']} before and {load['after']} after (the benchmark's own"
+            f" included): above {machine['cores']} means that somebody waited.",
+            f"- Postgres {versions['postgres']}, {rest}, Python {versions['python']};"
+            f" scale `{found['scale']}`, {found['started_at']}, commit {found['commit']}.",
+            f"- Settings: {settings}.",
+        ]
+    )
+
+
+def _row_security(rls: Found) -> str:
+    cells = rls["cells"]
+    noise = sorted(cell["noise"]["value"] for cell in cells)
+    verdicts = [cell["verdict"] for cell in cells]
+    within = sum(verdict in ("yes", "probably") for verdict in verdicts)
+    ratios = sorted(cell["overhead"]["value"] for cell in cells)
+    cut = len(noise) // 20
+    summary = (
+        f"{within} of {len(cells)} cells are within 1.10 ({verdicts.count('yes')} of them surely,"
+        f" {verdicts.count('no')} surely not); the median cell is"
+        f" {ratios[len(ratios) // 2]:.2f}, the worst {ratios[-1]:.2f}."
+    )
+    return _template("row_security").format(
+        counts="Rows: " + ", ".join(f"{count:,} {table}" for table, count in rls["rows"].items()),
+        callers=", ".join(PERSONA_TITLES.values()),
+        verdict=summary,
+        noise=f"{noise[cut]:.2f} to {noise[-1 - cut]:.2f} (nine of ten cells)",
+        tables="\n\n".join(_cells_table(cells, count) for count in (1, 8)),
+        plans=_plans(rls["plans"]),
+    )
+
+
+def _cells_table(cells: Sequence[Found], connections: int) -> str:
+    rows = [
+        [
+            SHAPE_TITLES[cell["shape"]],
+            PERSONA_TITLES[cell["persona"]],
+            f"{cell['baseline_ms']:.2f}",
+            f"**{cell['overhead']['value']:.2f}**",
+            _interval(cell["overhead"]),
+            f"{cell['noise']['value']:.2f} ({_interval(cell['noise'])})",
+            f"{cell['requests']:,}",
+            cell["verdict"],
+        ]
+        for cell in cells
+        if cell["connections"] == connections
+    ]
+    heads = ["shape", "caller", "baseline ms", "ratio", "95 %", "A/A", "requests", "<= 1.10"]
+    title = f"### {connections} connection{'s' if connections > 1 else ''}"
+    return f"{title}\n\n{_table(heads, rows)}"
+
+
+def _interval(ratio: Found) -> str:
+    return f"{ratio['low']:.2f}-{ratio['high']:.2f}"
+
+
+def _plans(plans: Iterable[Found]) -> str:
+    parts = []
+    for plan in plans:
+        if plan["persona"] == "large" and plan["variant"] == "rls":
+            lines = [_plan_line(line) for line in plan["text"].splitlines() if _tells(line)]
+            body = "\n".join(lines) or "(a function: see its body)"
+            parts.append(f"{SHAPE_TITLES[plan['shape']]}:\n\n```\n{body}\n```")
+    return "\n\n".join(parts)
+
+
+def _tells(line: str) -> bool:
+    found = " on public." in line or "Index Cond" in line or "Removed by" in line
+    return found and "Result" not in line
+
+
+def _plan_line(line: str) -> str:
+    return line.strip().removeprefix("->").strip().split("  (cost")[0]
+
+
+def _metrics(metrics: Found) -> str:
+    rates = metrics["rates"]
+    return _template("metrics").format(
+        rounds=len(next(iter(rates[0]["per_second"].values()))),
+        table=_rates_table(rates),
+        drift=", ".join(f"{VARIANT_TITLES[v]} {count}" for v, count in metrics["drift"].items()),
+    )
+
+
+def _ingest(ingest: Found) -> str:
+    rows = [
+        [
+            VARIANT_TITLES[latency["load"]],
+            str(latency["clients"]),
+            *(f"{latency['latency_ms'][p]:.1f}" for p in ("p50", "p95", "p99")),
+        ]
+        for latency in sorted(ingest["latencies"], key=_by_clients)
+        if latency["load"] != "control"
+    ]
+    return _template("ingest").format(
+        table=_rates_table(ingest["rates"]),
+        latency=_table(["event", "clients", "p50", "p95", "p99"], rows),
+        broken=", ".join(f"{name}: {count}" for name, count in ingest["broken"].items()),
+    )
+
+
+def _by_clients(latency: Found) -> tuple[int, list[str]]:
+    return latency["clients"], list(latency["load"])
+
+
+def _rates_table(rates: Sequence[Found]) -> str:
+    variants = list(rates[0]["share"])
+    rows = [
+        [rate["load"], str(rate["clients"])]
+        + [f"{_median(rate['per_second'][variants[0]]):,.0f}/s"]
+        + [
+            f"{_median(rate['per_second'][v]):,.0f}/s **{rate['share'][v]:.2f}**"
+            f" ({rate['spread'][v][0]:.2f}-{rate['spread'][v][1]:.2f})"
+            for v in variants[1:]
+        ]
+        for rate in rates
+    ]
+    return _table(["load", "clients", *(VARIANT_TITLES[v] for v in variants)], rows)
+
+
+def _median(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,258 @@
+"""What row security costs: each query shape through PostgREST, against a role without it.
+
+Every round sends the same request once as a member and once as each of the two baseline roles, in
+random order. The ratio of the two baselines is the noise.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from bench.client import Connection, time_batch
+from bench.environment import Environment, PostgREST, postgrest
+from bench.ratios import Ratio, ratio
+from bench.shapes import PERSONAS, SHAPES, VARIANTS, Persona, Sender, Shape, find_target, person_id
+
+GOAL = 1.10
+_CONNECTIONS = 8
+_FEWEST_ROUNDS = 3
+_MOST_ROUNDS = 1000
+_WARM_SHARE = 0.2
+_BATCH_SECONDS = 0.04
+_PLAN = 'application/vnd.pgrst.plan+text; for="application/json"; options={options};'
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One shape asked for by one persona over a number of connections; times per request."""
+
+    shape: str
+    persona: str
+    connections: int
+    rounds: int
+    requests: int
+    baseline_ms: float
+    rls_ms: float
+    overhead: Ratio
+    noise: Ratio
+
+    @property
+    def verdict(self) -> str:
+        return self.overhead.verdict(GOAL)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How Postgres runs a shape for a member and for the baseline, in its own words."""
+
+    shape: str
+    persona: str
+    variant: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything this section measured."""
+
+    postgrest: str
+    cells: list[Cell]
+    plans: list[Plan]
+
+
+def measure(
+    environment: Environment,
+    database: str,
+    *,
+    shapes: Sequence[Shape] = SHAPES,
+    personas: Sequence[Persona] = PERSONAS,
+    on_cell: Callable[[Cell], None] = lambda cell: None,
+) -> Report:
+    """Measure all shapes for all personas on a loaded database. Reads come before writes."""
+    seconds = environment.scale.latency_seconds
+    cells: list[Cell] = []
+    plans: list[Plan] = []
+    with postgrest(environment, database) as server, _no_garbage_collection():
+        senders = {p: _senders(environment, database, server, p) for p in personas}
+        with _connections(server, 1) as (connection,):
+            for persona in personas:
+                for shape in (s for s in shapes if not s.writes):
+                    _require_same_answers(connection, senders[persona], shape)
+        for shape, count in _order(shapes):
+            for persona in personas:
+                with _connections(server, count) as connections:
+                    cell = _measure_cell(connections, senders[persona], shape, persona, seconds)
+                cells.append(cell)
+                on_cell(cell)
+        with _connections(server, 1) as (connection,):
+            for shape in shapes:
+                for persona in personas:
+                    plans += _plans(connection, senders[persona], shape, persona)
+    return Report(server.version, cells, plans)
+
+
+def _order(shapes: Sequence[Shape]) -> list[tuple[Shape, int]]:
+    """Shapes with numbers of connections: reads before the writes that change what they read."""
+    reads = [shape for shape in shapes if not shape.writes]
+    order = [(shape, count) for count in (1, _CONNECTIONS) for shape in reads]
+    for shape in shapes:
+        if shape.writes:
+            order += [(shape, 1)] + ([] if shape.heavy else [(shape, _CONNECTIONS)])
+    return order
+
+
+@contextmanager
+def _connections(server: PostgREST, count: int) -> Iterator[list[Connection]]:
+    """Fresh connections: PostgREST closes idle ones after half a minute."""
+    connections = [Connection(server.port) for _ in range(count)]
+    try:
+        yield connections
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _senders(
+    environment: Environment, database: str, server: PostgREST, persona: Persona
+) -> list[Sender]:
+    with environment.administer(database) as connection:
+        target, user = find_target(connection, persona), person_id(connection, persona)
+    return [Sender(server, variant, user, target) for variant in VARIANTS]
+
+
+def _require_same_answers(connection: Connection, senders: Sequence[Sender], shape: Shape) -> None:
+    """A comparison means something only if all three see the same rows."""
+    answers = []
+    for sender in senders:
+        response = connection.fetch(sender.request(shape, 0))
+        rows = json.loads(response.body.decode().replace(f'"{sender.alias}":', '"id":'))
+        for row in rows:
+            for value in row.values():
+                if isinstance(value, list):  # an embed has no order unless one is asked for
+                    value.sort(key=str)
+        answers.append((rows, response.content_range))
+    if not answers[0][0]:
+        raise RuntimeError(f"{shape.name}: there are no rows to ask for")
+    if any(answer != answers[0] for answer in answers):
+        raise RuntimeError(f"{shape.name}: the roles do not see the same rows")
+
+
+def _measure_cell(
+    connections: Sequence[Connection],
+    senders: Sequence[Sender],
+    shape: Shape,
+    persona: Persona,
+    seconds: float,
+) -> Cell:
+    turns = random.Random(shape.name)
+    one_round = (
+        _RoundOfBatches(connections, senders, shape)
+        if len(connections) > 1
+        else _Round(connections[0], senders, shape)
+    )
+    turn, warm_until = 0, time.perf_counter() + seconds * _WARM_SHARE
+    while time.perf_counter() < warm_until or turn < 2:
+        one_round(turn, turns)
+        turn += 1
+    samples: list[list[float]] = []
+    until = time.perf_counter() + seconds
+    while (time.perf_counter() < until or len(samples) < _FEWEST_ROUNDS) and (
+        len(samples) < _MOST_ROUNDS
+    ):
+        samples.append(one_round(turn, turns))
+        turn += 1
+    table = np.array(samples) * 1000
+    rls, baseline, control = table[:, 0], table[:, 1], table[:, 2]
+    return Cell(
+        shape=shape.name,
+        persona=persona.name,
+        connections=len(connections),
+        rounds=len(table),
+        requests=len(table) * one_round.requests * len(senders),
+        baseline_ms=float(np.median(table[:, 1:])),
+        rls_ms=float(np.median(rls)),
+        overhead=ratio(rls, table[:, 1:]),
+        noise=ratio(control, baseline),
+    )
+
+
+class _Round:
+    """One request per variant, timed alone; seconds, in the order of the senders."""
+
+    requests = 1
+
+    def __init__(self, connection: Connection, senders: Sequence[Sender], shape: Shape) -> None:
+        self._connection, self._senders, self._shape = connection, senders, shape
+
+    def __call__(self, turn: int, chance: random.Random) -> list[float]:
+        seconds = [0.0] * len(self._senders)
+        requests = [sender.request(self._shape, turn) for sender in self._senders]
+        for index in chance.sample(range(len(requests)), len(requests)):
+            seconds[index] = self._connection.time(requests[index])
+        return seconds
+
+
+class _RoundOfBatches:
+    """One batch of requests per variant over all connections; seconds per request."""
+
+    def __init__(
+        self, connections: Sequence[Connection], senders: Sequence[Sender], shape: Shape
+    ) -> None:
+        self._connections, self._senders, self._shape = connections, senders, shape
+        self.requests = len(connections) * 2
+        fastest = min(sum(self(turn, random.Random(turn))) for turn in range(2)) / len(senders)
+        self.requests = max(len(connections) * 2, min(200, int(_BATCH_SECONDS / fastest)))
+
+    def __call__(self, turn: int, chance: random.Random) -> list[float]:
+        seconds = [0.0] * len(self._senders)
+        for index in chance.sample(range(len(self._senders)), len(self._senders)):
+            requests = [
+                self._senders[index].request(self._shape, turn * self.requests + n)
+                for n in range(self.requests)
+            ]
+            seconds[index] = time_batch(self._connections, requests) / self.requests
+        return seconds
+
+
+def _plans(
+    connection: Connection, senders: Sequence[Sender], shape: Shape, persona: Persona
+) -> list[Plan]:
+    """Plans of one shape as the member and as the baseline. Writes are planned, not run."""
+    options = "verbose" if shape.writes else "analyze|verbose|buffers"
+    accept = _PLAN.format(options=options)
+    return [
+        Plan(
+            shape.name,
+            persona.name,
+            sender.variant,
+            connection.fetch(sender.request(shape, 0, accept=accept)).body.decode(),
+        )
+        for sender in senders
+        if sender.variant != "control"
+    ]
+
+
+def as_json(report: Report) -> dict[str, object]:
+    """The report as plain data."""
+    data = asdict(report)
+    for cell, plain in zip(report.cells, data["cells"], strict=True):
+        plain["verdict"] = cell.verdict
+    return data
