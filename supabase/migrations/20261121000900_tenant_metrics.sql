@@ -169,9 +169,12 @@ set search_path from current
 as $$
 #variable_conflict use_column
 declare
+  v_home private.business_directory := require_business(recompute_metrics.business_id, 'business.write');
   v_changed integer;
 begin
-  perform require_business(recompute_metrics.business_id, 'business.write');
+  if not v_home.is_writable then   -- the slots have no guard of their own
+    perform private.fail('PT409', 'This business is being moved.', 'business_id', 'not_home', 'Retry when the move is over.');
+  end if;
   perform pg_advisory_xact_lock(hashtextextended('recompute_metrics:' || recompute_metrics.business_id::text, 0));
   -- Adds the difference seen in one snapshot: commutes with live writes, so nothing needs to stop.
   insert into daily_metric_slots as s (business_id, metric_date, metric, channel_id, membership_id, slot, value)

@@ -146,6 +146,10 @@ def clone_database(server: Server, template: str, name: str) -> None:
                 sql.Identifier(name), sql.Identifier(template)
             )
         )
+        # A copy does not inherit the template's own grants: nobody makes temporary objects.
+        connection.execute(
+            sql.SQL("revoke temporary on database {} from public").format(sql.Identifier(name))
+        )
 
 
 def drop_database(server: Server, name: str) -> None:
