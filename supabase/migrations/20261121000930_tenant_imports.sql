@@ -44,7 +44,8 @@ comment on column import_batches.is_checked is 'Whether it has come to the end; 
 comment on column import_batches.result is 'What was done so far: created, completed, already_there, bad.';
 create index import_batches_channel_idx on import_batches (business_id, channel_id);
 call private.protect('import_batches');
--- No grants: only functions touch it.
+-- Only functions touch it: the guard is wanted for the fence, the grants of jobs are not.
+revoke insert, update, delete on import_batches from service_role;
 
 create table import_rows (
   business_id uuid not null,
@@ -129,7 +130,7 @@ begin
     return value::timestamptz;
   end if;
   return value::timestamp at time zone import_time.timezone;
-exception when datetime_field_overflow or invalid_datetime_format then   -- February 30
+exception when data_exception then   -- February 30, +99:00
   return null;
 end $$;
 comment on function import_time(text, text) is 'A moment from ISO 8601; without an offset it is local time of the zone. Null when it is none.';
@@ -276,13 +277,16 @@ begin
 end $$;
 comment on function read_import_rows(import_batches, private.business_directory, jsonb) is 'Rows as they are staged: values cleaned, addresses normalised, problems noted.';
 
--- The planner cannot know how many rows were staged a moment ago. Where import_rows meets itself, a nested
--- loop would be quadratic, so functions that update only import_rows do without; they look up one stored row
--- at a time by index.
+-- The planner cannot know how many rows were staged a moment ago, and a plan made while a table was empty may
+-- live as long as its session. So what joins staged rows with each other or with stored ones stands in
+-- functions of its own that update import_rows alone: planned at each call, without nested loops (but for
+-- single rows by index). Statements that fire triggers are given by EXECUTE, which plans them afresh and
+-- leaves the triggers their own plans.
 create function prepare_import(batch import_batches) returns void
 language plpgsql security definer
 set search_path from current
 set enable_nestloop = off
+set plan_cache_mode = force_custom_plan
 as $$
 #variable_conflict use_column
 begin

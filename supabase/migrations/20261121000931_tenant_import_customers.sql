@@ -49,8 +49,6 @@ begin
       case when r.phone is not null and r.phone_normalized is null and not v_keeps_phones then
         import_problem('phone', r.phone, 'invalid_phone', format('This is not a valid phone number, read as of %s.', r.read_country),
           'Correct it, best with its country code, like +14155550123; or keep such numbers as notes.') end,
-      case when private.is_anonymous_number(r.phone_normalized) and r.phone_normalized is not null then
-        import_problem('phone', r.phone, 'anonymous_phone', 'This number stands for a caller who withheld theirs.', 'Leave it empty.') end,
       case when r.phone_country !~ '^[A-Z]{2}$' then
         import_problem('phone_country', r.phone_country, 'bad_country', 'This is not an ISO 3166-1 code.', 'Use two capital letters, such as US.') end,
       case when r.email is not null and r.email_normalized is null then
@@ -80,6 +78,7 @@ create function resolve_import_customers(batch import_batches, after_line intege
 language plpgsql security definer
 set search_path from current
 set enable_nestloop = off   -- see prepare_import()
+set plan_cache_mode = force_custom_plan
 as $$
 #variable_conflict use_column
 declare
@@ -171,35 +170,38 @@ begin
     and r.problems is null and r.conflict is null and r.outcome = 'create'
   order by r.line;
 
-  update customers c set
-    first_name = coalesce(c.first_name, d.first_name), last_name = coalesce(c.last_name, d.last_name),
-    company_name = coalesce(c.company_name, d.company_name), title = coalesce(c.title, d.title),
-    lifecycle_stage = case c.lifecycle_stage when 'lead' then d.lifecycle_stage else c.lifecycle_stage end,
-    tags = (c.tags || array(select t from jsonb_array_elements_text(coalesce(d.tags, '[]')) t where t <> all (c.tags)))[1:50],
-    address_line = coalesce(c.address_line, d.address_line), city = coalesce(c.city, d.city), region = coalesce(c.region, d.region),
-    postal_code = coalesce(c.postal_code, d.postal_code), country = coalesce(c.country, d.country),
-    custom_fields = case when pg_column_size(c.custom_fields) + coalesce(pg_column_size(d.custom_fields), 0) < 65000
-      then coalesce(d.custom_fields, '{}') || c.custom_fields else c.custom_fields end,
-    notes = case when c.notes is null then d.notes
-      when d.notes is null or position(d.notes in c.notes) > 0 or char_length(c.notes) + char_length(d.notes) >= 10000 then c.notes
-      else c.notes || e'\n' || d.notes end
-  from import_rows r
-  cross join lateral jsonb_to_record(r.data) d(first_name text, last_name text, company_name text, title text, lifecycle_stage text, tags jsonb,
-    address_line text, city text, region text, postal_code text, country text, custom_fields jsonb, notes text)
-  where r.business_id = (batch).business_id and r.batch_id = (batch).id and r.line <= apply_import_customers.last_line
-    and r.problems is null and r.conflict is null and r.outcome = 'complete'
-    and c.business_id = r.business_id and c.id = r.customer_id;
+  execute $sql$
+    update customers c set
+      first_name = coalesce(c.first_name, d.first_name), last_name = coalesce(c.last_name, d.last_name),
+      company_name = coalesce(c.company_name, d.company_name), title = coalesce(c.title, d.title),
+      lifecycle_stage = case c.lifecycle_stage when 'lead' then d.lifecycle_stage else c.lifecycle_stage end,
+      tags = (c.tags || array(select t from jsonb_array_elements_text(coalesce(d.tags, '[]')) t where t <> all (c.tags)))[1:50],
+      address_line = coalesce(c.address_line, d.address_line), city = coalesce(c.city, d.city), region = coalesce(c.region, d.region),
+      postal_code = coalesce(c.postal_code, d.postal_code), country = coalesce(c.country, d.country),
+      custom_fields = case when pg_column_size(c.custom_fields) + coalesce(pg_column_size(d.custom_fields), 0) < 65000
+        then coalesce(d.custom_fields, '{}') || c.custom_fields else c.custom_fields end,
+      notes = case when c.notes is null then d.notes
+        when d.notes is null or position(d.notes in c.notes) > 0 or char_length(c.notes) + char_length(d.notes) >= 10000 then c.notes
+        else c.notes || e'\n' || d.notes end
+    from import_rows r
+    cross join lateral jsonb_to_record(r.data) d(first_name text, last_name text, company_name text, title text, lifecycle_stage text, tags jsonb,
+      address_line text, city text, region text, postal_code text, country text, custom_fields jsonb, notes text)
+    where r.business_id = $1 and r.batch_id = $2 and r.line <= $3 and r.problems is null and r.conflict is null and r.outcome = 'complete'
+      and c.business_id = $1 and c.id = r.customer_id
+  $sql$ using (batch).business_id, (batch).id, last_line;
 
   -- Both kinds in one statement and in one order: two writers of the same addresses wait, and do not deadlock.
-  insert into contact_points (business_id, customer_id, kind, raw)
-  select r.business_id, r.customer_id, a.kind, a.raw
-  from import_rows r
-  cross join lateral (values ('phone', r.phone, r.phone || coalesce(' ext. ' || (r.data ->> 'extension'), '')), ('email', r.email, r.email)) a(kind, normalized, raw)
-  where r.business_id = (batch).business_id and r.batch_id = (batch).id and r.line <= apply_import_customers.last_line
-    and r.problems is null and r.conflict is null and r.outcome in ('create', 'complete') and a.normalized is not null
-    and (r.outcome = 'create' or not exists (
-      select 1 from contact_points p where p.business_id = r.business_id and p.kind = a.kind and p.normalized = a.normalized))
-  order by a.kind, a.normalized;
+  execute $sql$
+    insert into contact_points (business_id, customer_id, kind, raw)
+    select r.business_id, r.customer_id, a.kind, a.raw
+    from import_rows r
+    cross join lateral (values ('phone', r.phone, r.phone || coalesce(' ext. ' || (r.data ->> 'extension'), '')), ('email', r.email, r.email)) a(kind, normalized, raw)
+    where r.business_id = $1 and r.batch_id = $2 and r.line <= $3 and r.problems is null and r.conflict is null
+      and r.outcome in ('create', 'complete') and a.normalized is not null
+      and (r.outcome = 'create' or (
+        select p.id from contact_points p where p.business_id = $1 and p.kind = a.kind and p.normalized = a.normalized) is null)
+    order by a.kind, a.normalized
+  $sql$ using (batch).business_id, (batch).id, last_line;
 
   insert into customer_import_keys (business_id, source, key, customer_id, fingerprint)
   select r.business_id, v_source, r.key, r.customer_id, r.fingerprint

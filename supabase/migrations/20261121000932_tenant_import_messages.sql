@@ -61,16 +61,16 @@ begin
     peer := 'unknown';
     return;
   end if;
+  if v_is_phone and private.is_anonymous_number(lower(v_raw)) then
+    peer := 'anonymous';
+    return;
+  end if;
   select n.normalized into identity from normalize_contact(contact_kind(channel_kind), v_raw, country) n;
   if identity is not null then
     peer := identity;
-    if v_is_phone and private.is_anonymous_number(identity) then
-      peer := 'anonymous';
-      identity := null;
-    end if;
   elsif v_is_phone and v_raw ~ '^[0-9]{2,8}$' then
     peer := v_raw;   -- a short code
-  elsif channel_kind = 'voice' and lower(v_raw) in ('anonymous', 'private', 'restricted', 'withheld', 'unavailable', 'blocked') then
+  elsif channel_kind = 'voice' and lower(v_raw) in ('private', 'restricted', 'withheld', 'unavailable', 'blocked') then
     peer := 'anonymous';
   elsif channel_kind in ('sms', 'whatsapp') and v_raw ~ '^[A-Za-z0-9 ._&+-]{1,11}$' and v_raw ~ '[A-Za-z]' then
     peer := v_raw;   -- a name as sender, 3GPP TS 23.040, 9.1.2.5: at most 11 characters
@@ -83,6 +83,7 @@ create function find_import_customers(batch import_batches, channel_kind text, l
 language plpgsql security definer
 set search_path from current
 set enable_nestloop = off   -- see prepare_import()
+set plan_cache_mode = force_custom_plan
 as $$
 #variable_conflict use_column
 declare
@@ -136,13 +137,15 @@ begin
   group by r.customer_id, r.phone
   order by min(r.line);
 
-  insert into contact_points (business_id, customer_id, kind, raw)
-  select distinct (batch).business_id, r.customer_id, v_kind, r.phone
-  from import_rows r
-  where r.business_id = (batch).business_id and r.batch_id = (batch).id and r.line <= link_import_customers.last_line and r.customer_id is not null
-    and (r.makes_customer or (
-      select p.id from contact_points p where p.business_id = (batch).business_id and p.kind = v_kind and p.normalized = r.phone) is null)
-  order by r.phone;
+  execute $sql$
+    insert into contact_points (business_id, customer_id, kind, raw)
+    select distinct r.business_id, r.customer_id, $4, r.phone
+    from import_rows r
+    where r.business_id = $1 and r.batch_id = $2 and r.line <= $3 and r.customer_id is not null
+      and (r.makes_customer or (
+        select p.id from contact_points p where p.business_id = $1 and p.kind = $4 and p.normalized = r.phone) is null)
+    order by r.phone
+  $sql$ using (batch).business_id, (batch).id, link_import_customers.last_line, v_kind;
 end $$;
 comment on function link_import_customers(import_batches, text, integer) is 'Finds or creates the customers of staged messages or calls, all at once; the rule is that of link_customer().';
 
@@ -216,6 +219,7 @@ create function resolve_import_messages(batch import_batches, after_line integer
 language plpgsql security definer
 set search_path from current
 set enable_nestloop = off   -- see prepare_import()
+set plan_cache_mode = force_custom_plan
 as $$
 #variable_conflict use_column
 declare
@@ -244,6 +248,7 @@ create function find_import_threads(batch import_batches, channel channels, last
 language plpgsql security definer
 set search_path from current
 set enable_nestloop = off   -- see prepare_import()
+set plan_cache_mode = force_custom_plan
 as $$
 #variable_conflict use_column
 begin
@@ -281,16 +286,18 @@ begin
 
   perform find_import_threads(batch, v_channel, apply_import_messages.last_line);
 
-  insert into conversations (business_id, id, channel_id, customer_id, peer, previous_conversation_id, opened_at)
-  select v_channel.business_id, n.id, v_channel.id, n.customer_id, n.peer, (
-      select c.id from conversations c
-      where c.business_id = v_channel.business_id and c.channel_id = v_channel.id and c.peer = n.peer order by c.created_at desc limit 1), n.opened_at
-  from (
-    select r.conversation_id as id, r.peer, r.customer_id, min(coalesce((r.data ->> 'at')::timestamptz, (batch).created_at)) as opened_at
-    from import_rows r
-    where r.business_id = (batch).business_id and r.batch_id = (batch).id and r.line <= apply_import_messages.last_line and r.makes_conversation
-    group by 1, 2, 3) n
-  order by n.peer;
+  execute $sql$
+    insert into conversations (business_id, id, channel_id, customer_id, peer, previous_conversation_id, opened_at)
+    select $1, n.id, $4, n.customer_id, n.peer, (
+        select c.id from conversations c
+        where c.business_id = $1 and c.channel_id = $4 and c.peer = n.peer order by c.created_at desc limit 1), n.opened_at
+    from (
+      select r.conversation_id as id, r.peer, r.customer_id, min(coalesce((r.data ->> 'at')::timestamptz, $5)) as opened_at
+      from import_rows r
+      where r.business_id = $1 and r.batch_id = $2 and r.line <= $3 and r.makes_conversation
+      group by 1, 2, 3) n
+    order by n.peer
+  $sql$ using (batch).business_id, (batch).id, apply_import_messages.last_line, v_channel.id, (batch).created_at;
 
   insert into messages (business_id, conversation_id, channel_id, direction, sender_kind, body, provider_message_id, payload, segments, occurred_at,
     queued_at, sending_at, sent_at, delivered_at, read_at, failed_at, canceled_at)
@@ -307,16 +314,18 @@ begin
   order by a.at, r.line;
 
   -- The triggers counted them as news.
-  update conversations c set
-    customer_id = coalesce(c.customer_id, n.customer_id),
-    unread_count = greatest(c.unread_count - n.inbound, 0),
-    service_window_until = case when v_channel.kind = 'whatsapp' then greatest(c.service_window_until, n.last_inbound + interval '24 hours') else c.service_window_until end
-  from (
-    select r.conversation_id, r.customer_id, count(*) filter (where r.data ->> 'direction' = 'inbound')::integer as inbound,
-      max(coalesce((r.data ->> 'at')::timestamptz, (batch).created_at)) filter (where r.data ->> 'direction' = 'inbound') as last_inbound
-    from import_rows r
-    where r.business_id = (batch).business_id and r.batch_id = (batch).id and r.line <= apply_import_messages.last_line and r.conversation_id is not null
-    group by 1, 2) n
-  where c.business_id = v_channel.business_id and c.id = n.conversation_id;
+  execute $sql$
+    update conversations c set
+      customer_id = coalesce(c.customer_id, n.customer_id),
+      unread_count = greatest(c.unread_count - n.inbound, 0),
+      service_window_until = case when $4 then greatest(c.service_window_until, n.last_inbound + interval '24 hours') else c.service_window_until end
+    from (
+      select r.conversation_id, r.customer_id, count(*) filter (where r.data ->> 'direction' = 'inbound')::integer as inbound,
+        max(coalesce((r.data ->> 'at')::timestamptz, $5)) filter (where r.data ->> 'direction' = 'inbound') as last_inbound
+      from import_rows r
+      where r.business_id = $1 and r.batch_id = $2 and r.line <= $3 and r.conversation_id is not null
+      group by 1, 2) n
+    where c.business_id = $1 and c.id = n.conversation_id
+  $sql$ using (batch).business_id, (batch).id, apply_import_messages.last_line, v_channel.kind = 'whatsapp', (batch).created_at;
 end $$;
 comment on function apply_import_messages(import_batches, integer) is 'Stores the staged messages up to a line, with their customers and conversations.';

@@ -63,6 +63,7 @@ create function resolve_import_calls(batch import_batches, after_line integer, l
 language plpgsql security definer
 set search_path from current
 set enable_nestloop = off   -- see prepare_import()
+set plan_cache_mode = force_custom_plan
 as $$
 #variable_conflict use_column
 declare

@@ -47,7 +47,11 @@ def connect(api_url: str | None, api_key: str | None, login: Login) -> Tenantry:
             "(or TENANTRY_EMAIL, TENANTRY_ACCESS_TOKEN)"
         )
     client = Tenantry(api_url, api_key, timeout=_TIMEOUT)
-    client.auth.sign_in(email=login.email, password=login.password)
+    try:
+        client.auth.sign_in(email=login.email, password=login.password)
+    except BaseException:
+        client.close()
+        raise
     return client
 
 
