@@ -44,6 +44,7 @@ class ApiCells:
             for label, one in self._world.specification.functions.items()
             if one.schema == "public" and one.name not in Calls.ABOUT_USERS
         }
+        made["public.my_business_ids"] += self._held()
         for label, view in self._world.specification.views.items():
             made[label] = list(self._view(label, view))
         return made
@@ -106,6 +107,25 @@ class ApiCells:
             organization = business.organization
             return self._oracle.holds_in_organization(persona, one.requires, organization)
         return self._oracle.holds(persona, one.requires, business, one.plane)
+
+    def _held(self) -> Iterator[Cell]:
+        """What policies ask, for each permission, whether or not a table asks for it yet."""
+        for permission in self._world.specification.permissions:
+            statement = sql.SQL("select unnest(public.my_business_ids({}))::text").format(
+                sql.Literal(permission)
+            )
+
+            def predict(persona: Persona, permission: str = permission) -> Expectation:
+                if persona.role not in ("authenticated", "service_role"):
+                    return refused()
+                held = (
+                    (str(one.id),)
+                    for one in BUSINESSES
+                    if self._oracle.holds(persona, permission, one, "tenant")
+                )
+                return Expectation(keys=frozenset(held))
+
+            yield self._cell("public.my_business_ids", permission, statement, predict)
 
     # Views ----------------------------------------------------------------------------------------
 

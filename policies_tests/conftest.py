@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 
+from tenantry_cli.stack.database import clone_database, drop_database
 from tenantry_cli.testing import Database
 
 from .api_cells import ApiCells
@@ -23,6 +25,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="rewrite policies_tests/expected/ from the database; review the difference",
     )
+    parser.addoption(
+        "--all-mutants",
+        action="store_true",
+        help="try every mutant and print what noticed it (minutes) instead of a sample",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Every mutant is tried on request; the ordinary run has a sample of each kind."""
+    unwanted = (
+        "test_a_sample_of_mutants_is_noticed"
+        if config.getoption("--all-mutants", default=False)
+        else "test_every_mutant_is_noticed"
+    )
+    deselected = [item for item in items if item.name == unwanted]
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if item.name != unwanted]
 
 
 @pytest.fixture(scope="session")
@@ -59,11 +79,37 @@ class Stage:
 
 
 @pytest.fixture(scope="session")
-def stage(new_database: Callable[[], Database], specification: Specification) -> Iterator[Stage]:
+def new_world(
+    new_database: Callable[[], Database], specification: Specification
+) -> Iterator[Callable[[], tuple[Database, World]]]:
+    """Call it for a database with the world in it: built once, then copied."""
+    original = new_database()
+    with original.connect() as connection:
+        world = build_world(connection, specification)
+    copies: list[Database] = []
+
+    def create() -> tuple[Database, World]:
+        copy = Database(original.server, f"tenantry_test_world_{secrets.token_hex(4)}")
+        clone_database(original.server, original.name, copy.name)
+        copies.append(copy)
+        with copy.connect() as connection:  # a copy is home to nobody until the registry says so
+            connection.execute(
+                "update public.organization_placements set database_name = current_database()"
+                " where database_name = %s",
+                [original.name],
+            )
+        return copy, world
+
+    yield create
+    for copy in copies:
+        drop_database(copy.server, copy.name)
+
+
+@pytest.fixture(scope="session")
+def stage(new_world: Callable[[], tuple[Database, World]]) -> Iterator[Stage]:
     """The world, for reading and for changes that are taken back; nobody commits here."""
-    database = new_database()
+    database, world = new_world()
     owner = database.connect()
-    world = build_world(owner, specification)
     tables, api = CellFactory(world, owner), ApiCells(world, owner)
     stage = Stage(
         database,

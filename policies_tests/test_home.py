@@ -21,7 +21,7 @@ from .catalog import Connection, read_catalog
 from .people import ALPHA, ALPHA_ONE, BETA_ONE
 from .probe import acting_as, run
 from .specification import Specification
-from .world import World, build_world
+from .world import World
 
 PLACE = "tenant_alpha"
 
@@ -88,10 +88,11 @@ def _copy_rows(database: Database, tables: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def places(new_database: Callable[[], Database], specification: Specification) -> Iterator[Places]:
-    database = new_database()
+def places(
+    new_world: Callable[[], tuple[Database, World]], specification: Specification
+) -> Iterator[Places]:
+    database, world = new_world()
     with database.connect() as owner, database.connect("authenticator") as api:
-        world = build_world(owner, specification)
         migrate_tenant_plane(owner, PLACE)
         owner.commit()
         tables = [

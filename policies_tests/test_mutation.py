@@ -1,7 +1,7 @@
 """Every single fault is noticed: by behaviour first, else by a golden file or a gate.
 
-`pytest -m slow policies_tests/test_mutation.py -s` runs all mutants and prints what noticed them;
-the ordinary run takes a sample of every kind.
+`pytest policies_tests/test_mutation.py --all-mutants -s` tries all of them and prints what noticed
+them; the ordinary run takes a sample of every kind.
 """
 
 from __future__ import annotations
@@ -135,7 +135,6 @@ def test_a_sample_of_mutants_is_noticed(
     assert len(chosen) > 50
 
 
-@pytest.mark.slow
 def test_every_mutant_is_noticed(
     laboratory: Laboratory, mutants: list[Mutant], record_property: pytest.RecordProperty
 ) -> None:

@@ -15,8 +15,7 @@ from tenantry_cli.testing import Database
 
 from .catalog import Connection
 from .people import ALPHA, ALPHA_ONE
-from .specification import Specification
-from .world import World, build_world
+from .world import World
 
 _DIFFERENCE = """
 with kept as (
@@ -62,11 +61,10 @@ class Office:
 
 
 @pytest.fixture
-def office(new_database: Callable[[], Database], specification: Specification) -> Iterator[Office]:
-    database = new_database()
+def office(new_world: Callable[[], tuple[Database, World]]) -> Iterator[Office]:
+    database, world = new_world()
     with database.connect() as owner, database.connect("authenticator") as member:
-        office = Office(build_world(owner, specification), owner, member)
-        yield office
+        yield Office(world, owner, member)
         owner.rollback()
         member.rollback()
 
