@@ -158,7 +158,8 @@ begin
   if not registry and (select c.relkind from pg_class c where c.oid = target) = 'r' then
     execute format('alter table %s alter column %I set (n_distinct = 50)', target, key);
     -- With that estimate a small member's unfiltered page would start parallel workers: 15 ms to save nothing.
-    execute format('alter table %s set (parallel_workers = 0)', target);
+    -- Generic plans are made from statistics, so a table that fills quickly wants new ones soon.
+    execute format('alter table %s set (parallel_workers = 0, autovacuum_analyze_threshold = 20, autovacuum_analyze_scale_factor = 0.05)', target);
   end if;
 
   foreach verb in array array['select', 'insert', 'update', 'delete'] loop

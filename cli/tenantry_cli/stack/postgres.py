@@ -40,6 +40,7 @@ DURABLE_SETTINGS: Mapping[str, str] = {
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %q%u@%d ",
     "jit": "off",
+    "autovacuum_naptime": "10s",  # plans are generic: they want fresh statistics soon
 }
 
 #: For databases that a test run throws away.
