@@ -270,7 +270,7 @@ def test_a_command_killed_while_it_sends_leaves_nothing(local_stack, client, bus
         drift = "select count(*) from metric_drift where business_id = %s"
         assert operator.execute(drift, (client.business_id,)).fetchone()[0] == 0
     done = subprocess.run(
-        [*COMMAND, "customers", str(file), "-b", business],
+        [*COMMAND, "customers", str(file), "-b", business, "--in-parts"],
         env=os.environ | environment(local_stack, OWNER),
         capture_output=True,
         text=True,
