@@ -128,7 +128,6 @@ GATES = (
             "messages": "an event: the row is its own record and no member changes it",
             "call_transcripts": "an event: the row is its own record and no member changes it",
             "webhook_events": "the inbox is its own log: attempts, errors and results are columns",
-            "import_batches": "the batch is its own record: who, when, how many",
             "profiles": "a person's own page, in no business",
             "subscription_plans": "reference data of the installation",
             "organizations": "the log belongs to a business; an organization is above it",

@@ -26,6 +26,8 @@ _NULL_UNSAFE = (
     "\\mif\\s+[^;]*?(role|rank|permission|member)\\w*(\\([^;]*?\\))?\\s*(<>|!=|not\\s+in)\\s*"
     "[^;]*?\\mthen\\M[^;]*(raise|fail)"
 )
+#: A constant text with parameters is as good as a plain statement.
+_CONSTANT = "\\mexecute\\s+\\$sql\\$([^$]|\\$[0-9])*\\$sql\\$\\s*(using|into|;)"
 _ADMINISTRATION = "runs in migrations, on names that format() quotes; nobody else may execute it"
 
 _MAKE = (
@@ -92,7 +94,8 @@ GATES = (
         """
         select p.oid::regprocedure || ' ' || k from pg_proc p
           join pg_namespace n on n.oid = p.pronamespace,
-          unnest(p.proconfig) k where {ours} and k !~ '^(search_path|enable_[a-z]+)='
+          unnest(p.proconfig) k
+        where {ours} and k !~ '^(search_path|enable_[a-z]+|plan_cache_mode)='
         """,
         (
             Plant(
@@ -178,8 +181,14 @@ GATES = (
         "EXECUTE turns text into SQL with the rights of the owner.",
         f"select p.oid::regprocedure from {_FUNCTIONS} and p.prolang = "
         "(select oid from pg_language where lanname = 'plpgsql') and "
-        f"{_CODE} ~* '\\mexecute\\s+(?!function|procedure|on\\M)'",
+        f"regexp_replace({_CODE}, '{_CONSTANT}', '', 'gi')"
+        " ~* '\\mexecute\\s+(?!function|procedure|on\\M)'",
         (
+            Plant(
+                "create function public.planted(q text) returns int language plpgsql as $$ begin"
+                " execute $sql$ select $1 $sql$ || q using 1; return 1; end $$",
+                "planted(text)",
+            ),
             Plant(
                 "create function public.planted(q text) returns int language plpgsql as "
                 "$$ begin execute q; return 1; end $$",
