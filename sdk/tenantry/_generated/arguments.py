@@ -262,10 +262,10 @@ class ChangeMemberRolesArguments(TypedDict):
 
 
 class CheckImportArguments(TypedDict):
-    """What committing would do: {"rows", "bad", "create", "complete", "already_there",
-    "problems"}. problems are those that only show among all rows: two rows with one phone
-    number, a number of the business itself, an id imported before with other content.
-    Changes nothing in the business.
+    """Checks the next 5000 rows of an import against each other and what is stored; call
+    again until remaining is 0. Returns {"problems", "remaining"}, at the end also what
+    committing would do: {"create", "complete", "already_there", "bad"}. Changes nothing in
+    the business. Errors: PT402 when all rows together pass the plan's bound.
     """
 
     business_id: UUID | str
@@ -275,14 +275,15 @@ class CheckImportArguments(TypedDict):
 class CommitImportArguments(TypedDict):
     """Stores all rows of an import in one transaction: {"created", "completed",
     "already_there", "bad", "remaining"}. Refused while any row is bad (22023 bad_rows),
-    unless skip_bad. Of an import in parts it stores the next part, as a whole; call again
-    until remaining is 0. Repeating it after a lost answer does no harm. Errors: PT402 plan
-    limit, PT409 rows missing.
+    unless skip_bad. Of an import in parts it stores the next max_rows rows, as a whole;
+    call again until remaining is 0. Repeating it after a lost answer does no harm. Errors:
+    PT402 plan limit, PT409 rows missing.
     """
 
     business_id: UUID | str
     batch_id: UUID | str
     skip_bad: NotRequired[bool | None]
+    max_rows: NotRequired[int | None]
 
 
 class ConnectProviderArguments(TypedDict):
@@ -647,9 +648,9 @@ class StartImportArguments(TypedDict):
     """Begins an import of customers, messages or calls: returns {"batch_id"}. Needs
     customers.write, messages.write or calls.write. row_count is how many rows will be
     added. More than one transaction can take is refused (too_many_rows, details.limit)
-    unless part_size says how many to store at a time. options: source (name of the system
-    the file is from; ids are unique in it), country (of numbers without a country code),
-    peer (of rows without one), stage (of new customers), keep_invalid_phones.
+    unless in_parts. options: source (name of the system the file is from; ids are unique
+    in it), country (of numbers without a country code), peer (of rows without one), stage
+    (of new customers), keep_invalid_phones.
     """
 
     business_id: UUID | str
@@ -658,4 +659,4 @@ class StartImportArguments(TypedDict):
     channel_id: NotRequired[UUID | str | None]
     file_name: NotRequired[str | None]
     options: NotRequired[JSON | None]
-    part_size: NotRequired[int | None]
+    in_parts: NotRequired[bool | None]
