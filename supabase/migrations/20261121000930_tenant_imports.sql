@@ -195,6 +195,9 @@ begin
     perform private.fail('22023', 'options has members that we do not know.', 'options', 'bad_option',
       'Use source, country, peer, stage and keep_invalid_phones.');
   end if;
+  if jsonb_typeof(options -> 'keep_invalid_phones') <> 'boolean' then
+    perform private.fail('22023', 'keep_invalid_phones must be true or false.', 'keep_invalid_phones', 'bad_type', 'Send true or false.');
+  end if;
   if coalesce(options ->> 'source', 'import') !~ '^[a-z0-9][a-z0-9_.-]{0,39}$' then
     perform private.fail('22023', 'source must be a short name.', 'source', 'bad_source', 'Use up to 40 of a-z, 0-9, dot, dash and underscore.');
   end if;

@@ -229,6 +229,7 @@ def test_more_rows_than_announced_are_refused(owner, refused):
         ({"row_count": 200_001}, "out_of_range"),
         ({"row_count": 2501}, "too_many_rows"),
         ({"options": {"color": "red"}}, "bad_option"),
+        ({"options": {"keep_invalid_phones": "perhaps"}}, "bad_type"),
         ({"options": {"source": "My CRM"}}, "bad_source"),
         ({"options": {"country": "usa"}}, "bad_country"),
         ({"options": {"stage": "vip"}}, "bad_choice"),
