@@ -48,6 +48,7 @@ def test_the_sms_collection_arrives_whole(owner, sms, collection):
     assert (result["created"], result["bad"]) == (3381, 0)
     stored = owner.all(MESSAGES, owner.business_id)
     assert [row["body"] for row in stored] == [line["body"] for line in collection]
+    assert len({row["occurred_at"] for row in stored}) == 3381
     assert [row["payload"]["label"] for row in stored] == [line["label"] for line in collection]
     assert Counter(row["payload"]["label"] for row in stored) == {"ham": 2924, "spam": 457}
     assert {(row["direction"], row["status"]) for row in stored} == {("inbound", "received")}
