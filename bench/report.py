@@ -87,13 +87,24 @@ def _cells_table(cells: Sequence[Found], connections: int) -> str:
             f"**{cell['overhead']['value']:.2f}**",
             _interval(cell["overhead"]),
             f"{cell['noise']['value']:.2f} ({_interval(cell['noise'])})",
+            f"{cell['against_default']['value']:.2f}",
             f"{cell['requests']:,}",
             cell["verdict"],
         ]
         for cell in cells
         if cell["connections"] == connections
     ]
-    heads = ["shape", "caller", "baseline ms", "ratio", "95 %", "A/A", "requests", "<= 1.10"]
+    heads = [
+        "shape",
+        "caller",
+        "baseline ms",
+        "ratio",
+        "95 %",
+        "A/A",
+        "default",
+        "requests",
+        "<= 1.10",
+    ]
     title = f"### {connections} connection{'s' if connections > 1 else ''}"
     return f"{title}\n\n{_table(heads, rows)}"
 

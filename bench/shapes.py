@@ -1,6 +1,6 @@
 """The query shapes of the API, and who sends them.
 
-Each shape is sent by three roles in the same words but for one alias: a prepared statement that
+Each shape is sent by four roles in the same words but for one alias: a prepared statement that
 roles take turns on would be planned again at each turn (its plan depends on row security), and in
 production they do not.
 """
@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.client import Request
-from bench.environment import Connection, PostgREST, fetch
+from bench.environment import Connection, Environment, PostgREST, fetch
 
 #: Role, and the alias that keeps its prepared statements its own.
 VARIANTS = {
     "rls": ("authenticated", "k0"),
     "baseline": ("bench_baseline", "k1"),
     "control": ("bench_control", "k2"),
+    "plain": ("bench_plain", "k3"),
 }
 _INSERTED_ROWS = 1000
 _SAMPLED_ROWS = 200
@@ -180,11 +181,6 @@ def find_target(connection: Connection, persona: Persona) -> Target:
     return Target(rows[0][0], [row[1] for row in rows], [row[2] for row in rows])
 
 
-def person_id(connection: Connection, persona: Persona) -> str:
-    """The user id of a persona."""
-    return str(fetch(connection, "select bench.person(%s)", (persona.person,))[0][0])
-
-
 class Sender:
     """Makes the requests of one persona as one variant."""
 
@@ -206,3 +202,13 @@ class Sender:
         if call.prefer:
             headers["Prefer"] = call.prefer
         return Request.make(call.method, call.path, headers, call.body)
+
+
+def make_senders(
+    environment: Environment, database: str, server: PostgREST, persona: Persona
+) -> list[Sender]:
+    """One sender per variant, in their order, all asking for the same rows."""
+    with environment.administer(database) as connection:
+        target = find_target(connection, persona)
+        user = str(fetch(connection, "select bench.person(%s)", (persona.person,))[0][0])
+    return [Sender(server, variant, user, target) for variant in VARIANTS]
