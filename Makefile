@@ -12,6 +12,9 @@ RUN_STAMP := .venv/.run-installed
 DEV_STAMP := .venv/.dev-installed
 NODE_STAMP := node_modules/.package-lock.json
 
+# Test processes; each has its own database server and, where needed, its own stack.
+WORKERS ?= 2
+
 .DEFAULT_GOAL := help
 .PHONY: help up down reset status logs doctor migrate test check format bench clean
 
@@ -40,7 +43,7 @@ migrate: $(RUN_STAMP) ## Apply pending migrations to the local stack
 	@$(TENANTRY) migrate up
 
 test: $(DEV_STAMP) $(NODE_STAMP) ## Run all tests (some: make test ARGS=tests/cli)
-	@$(VENV)/python -m pytest $(ARGS)
+	@$(VENV)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(DEV_STAMP) ## Lint, formatting and types
 	@$(VENV)/ruff check .

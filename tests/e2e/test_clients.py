@@ -9,8 +9,10 @@ import uuid
 from pathlib import Path
 
 import pytest
+import supabase
 from postgrest.exceptions import APIError
-from supabase import create_client
+from supabase import Client
+from supabase.lib.client_options import SyncClientOptions
 from supabase_auth.errors import AuthApiError
 
 from tenantry_cli.project import find_project
@@ -59,7 +61,11 @@ def test_supabase_js_from_sign_up_to_sign_out(local_stack):
 
 # supabase-py warns of its own arguments.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_supabase_py_from_sign_up_to_sign_out(local_stack):
+def test_supabase_py_from_sign_up_to_sign_out(local_stack, http):
+    def create_client(url: str, key: str) -> Client:
+        # Connections of our own: supabase-py does not close those that it makes.
+        return supabase.create_client(url, key, SyncClientOptions(httpx_client=http))
+
     run = uuid.uuid4().hex[:8]
     ana = create_client(local_stack.origin, local_stack.keys.publishable_key)
     ben = create_client(local_stack.origin, local_stack.keys.publishable_key)
