@@ -73,7 +73,7 @@ class Scale:
 
 SCALES = {
     "quick": Scale("quick", 220, 10_000, 5_000, 10_000, 0.05, 0, 1, False),
-    "full": Scale("full", 2_000, 1_000_000, 500_000, 500_000, 2.0, 1, 3, True),
+    "full": Scale("full", 2_000, 1_000_000, 500_000, 500_000, 1.5, 1, 3, True),
 }
 
 

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from .calls import Calls
 from .catalog import Connection
-from .cells import Cell, Predict
+from .cell import Cell, Predict
 from .oracle import NOT_HOME, Expectation, Oracle, refused
 from .people import ALPHA_ONE, BUSINESSES, UNKNOWN, Business, Persona
 from .rows import Tenant

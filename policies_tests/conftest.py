@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -13,7 +14,8 @@ from tenantry_cli.testing import Database
 
 from .api_cells import ApiCells
 from .catalog import Connection
-from .cells import Cell, CellFactory
+from .cell import Cell
+from .cells import CellFactory
 from .people import Persona
 from .specification import Specification, load_specification
 from .world import World, build_world
@@ -30,6 +32,37 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="try every mutant and print what noticed it (minutes) instead of a sample",
     )
+
+
+@dataclass
+class Evidence:
+    """What a run tried, for the line at its end."""
+
+    cells: int = 0
+    seconds: float = 0.0
+    mutants: Counter[str] = field(default_factory=Counter)
+
+
+_EVIDENCE = pytest.StashKey[Evidence]()
+
+
+@pytest.fixture(scope="session")
+def evidence(pytestconfig: pytest.Config) -> Evidence:
+    return pytestconfig.stash.setdefault(_EVIDENCE, Evidence())
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    seen = config.stash.get(_EVIDENCE, None)
+    if seen is None:
+        return
+    if seen.cells:
+        rate = seen.cells / seen.seconds
+        terminalreporter.write_line(f"isolation: {seen.cells:,} cells, {rate:,.0f} per second")
+    if seen.mutants:
+        by = ", ".join(f"{name} {count}" for name, count in seen.mutants.most_common())
+        terminalreporter.write_line(f"isolation: {seen.mutants.total()} mutants, noticed by: {by}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from .facts import Key
 from .people import BUSINESSES, ORGANIZATIONS, Business, Organization, Persona
 from .specification import Specification, Table
-from .world import Key, World
+from .world import World
 
 #: No right, whoever asks for whatever (insufficient_privilege).
 REFUSED = "42501"

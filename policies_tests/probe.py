@@ -11,7 +11,7 @@ from itertools import islice
 from psycopg import pq, sql
 
 from .catalog import Connection
-from .cells import Cell
+from .cell import Cell
 from .oracle import Expectation
 from .people import Persona
 

@@ -9,7 +9,7 @@ import pytest
 
 from .calls import Calls
 from .catalog import Connection
-from .conftest import Stage
+from .conftest import Evidence, Stage
 from .people import ALPHA_ONE, BETA_ONE, TELLING, make_cast
 from .probe import Difference, acting_as, differences, run
 from .specification import load_specification
@@ -22,7 +22,7 @@ def report(found: list[Difference]) -> str:
 
 
 @pytest.mark.parametrize("name", PERSONAS)
-def test_matrix(stage: Stage, name: str, record_property: pytest.RecordProperty) -> None:
+def test_matrix(stage: Stage, name: str, evidence: Evidence) -> None:
     persona = stage.world.cast[name]
     connection = stage.connection_of(persona)
     counter = [0]
@@ -30,8 +30,8 @@ def test_matrix(stage: Stage, name: str, record_property: pytest.RecordProperty)
     cells = chain(*stage.cells_of(persona).values())
     found = list(differences(connection, persona, cells, counter))
     connection.rollback()
-    record_property("cells", counter[0])
-    record_property("cells_per_second", round(counter[0] / (time.monotonic() - started)))
+    evidence.cells += counter[0]
+    evidence.seconds += time.monotonic() - started
     assert not found, report(found)
     assert counter[0] > 1000
 

@@ -15,9 +15,10 @@ import psycopg
 import pytest
 
 from .catalog import Connection
-from .conftest import Stage
+from .conftest import Evidence, Stage
 from .gates import GATES, find
-from .mutants import Mutant, make_mutants
+from .mutant import Mutant
+from .mutants import make_mutants
 from .people import TELLING, Persona
 from .probe import differences
 from .snapshots import SNAPSHOTS, snapshot
@@ -122,7 +123,7 @@ def test_the_sound_database_is_not_noticed(laboratory: Laboratory) -> None:
 
 
 def test_a_sample_of_mutants_is_noticed(
-    laboratory: Laboratory, mutants: list[Mutant], record_property: pytest.RecordProperty
+    laboratory: Laboratory, mutants: list[Mutant], evidence: Evidence
 ) -> None:
     chosen = []
     for kind in dict.fromkeys(one.kind for one in mutants):
@@ -130,13 +131,13 @@ def test_a_sample_of_mutants_is_noticed(
         step = max(1, len(of_kind) // _SAMPLE)
         chosen += of_kind[::step][:_SAMPLE]
     noticed, survivors = _run(laboratory, chosen)
-    record_property("mutants", str(dict(noticed)))
+    evidence.mutants += noticed
     assert not survivors
     assert len(chosen) > 50
 
 
 def test_every_mutant_is_noticed(
-    laboratory: Laboratory, mutants: list[Mutant], record_property: pytest.RecordProperty
+    laboratory: Laboratory, mutants: list[Mutant], evidence: Evidence
 ) -> None:
     by_kind: dict[str, Counter[str]] = {}
     survivors: list[str] = []
@@ -148,5 +149,5 @@ def test_every_mutant_is_noticed(
         print(f"{kind:40} {sum(noticed.values()):5}  {dict(noticed)}")
     total = sum(by_kind.values(), Counter())
     print(f"{'all':40} {total.total():5}  {dict(total)}")
-    record_property("mutants", str(dict(total)))
+    evidence.mutants += total
     assert not survivors

@@ -5,16 +5,16 @@ The rows read back are the proof that what a persona does not see is there to be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from .catalog import Catalog, Connection, Relation, read_catalog
+from .catalog import Catalog, Connection, read_catalog
+from .facts import Key, held_rows, key_of, read_rows, view_counts
 from .people import (
-    ALPHA,
     BUSINESSES,
     EMPTY,
     ORGANIZATIONS,
@@ -26,7 +26,7 @@ from .people import (
     make_cast,
 )
 from .rows import FACTORIES, Row, Tenant
-from .specification import Specification, View
+from .specification import Specification
 
 #: Tables filled by a factory, parents first, and with which tokens. The last row of a table is one
 #: that nothing points to; the `hub` is what other rows point to.
@@ -55,10 +55,6 @@ _FILLED: dict[str, tuple[str, ...]] = {
     "public.import_rows": ("hub", "leaf"),
     "public.customer_import_keys": _TOKENS,
 }
-#: Too large to read, and nobody may: one row stands for all.
-_SAMPLED = ("private.phone_ranges", "private.phone_regions", "private.phone_formats")
-
-Key = tuple[str | None, ...]
 
 
 def own_token(business: Business) -> str:
@@ -105,8 +101,8 @@ def build_world(connection: Connection, specification: Specification) -> World:
         builder.tenants,
         rows,
         _samples(builder, catalog, rows),
-        {one.label: _held(connection, catalog, one) for one in catalog.tables},
-        {label: _view_counts(connection, view) for label, view in specification.views.items()},
+        {one.label: held_rows(connection, catalog, one) for one in catalog.tables},
+        {label: view_counts(connection, view) for label, view in specification.views.items()},
     )
 
 
@@ -237,32 +233,7 @@ class _Builder:
                 stored = self.insert(table, FACTORIES[table](tenant, word))
                 if token == "hub" and "id" in stored:
                     tenant.ids[table.partition(".")[2]] = stored["id"]
-            self.samples[table, tenant.business.name] = _key(self._connection, table, key, stored)
-
-
-def _key(connection: Connection, table: str, columns: Iterable[str], row: Row) -> Key:
-    """The primary key as text, printed by the database."""
-    values = sql.SQL(", ").join(
-        sql.SQL("{}::text").format(sql.Literal(row[name])) for name in columns
-    )
-    found = connection.execute(sql.SQL("select {}").format(values)).fetchone()
-    assert found is not None
-    return tuple(found)
-
-
-def read_rows(connection: Connection, relation: Relation) -> dict[Key, dict[str, str | None]]:
-    """Every row of a table as the owner sees it, all values as text."""
-    columns = sql.SQL(", ").join(
-        sql.SQL("{0}::text as {0}").format(sql.Identifier(one.name)) for one in relation.columns
-    )
-    statement = sql.SQL("select {} from {}").format(
-        columns, sql.Identifier(relation.schema, relation.name)
-    )
-    if relation.label in _SAMPLED:
-        statement += sql.SQL(" limit 1")
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(statement).fetchall()
-    return {tuple(row[name] for name in relation.primary_key): row for row in rows}
+            self.samples[table, tenant.business.name] = key_of(self._connection, table, key, stored)
 
 
 def _samples(
@@ -307,38 +278,3 @@ def _samples(
             assert fitting, f"the world has no row of {relation.label} for {business.name}"
             samples[place] = fitting[0]
     return samples
-
-
-def _view_counts(connection: Connection, view: View) -> dict[str, int]:
-    """Rows of a view per business, as the owner of the database sees them."""
-    statement = sql.SQL("select {}::text, count(*) from {} group by 1").format(
-        sql.Identifier(view.key), sql.Identifier(view.schema, view.name)
-    )
-    return dict(connection.execute(statement).fetchall())
-
-
-def _held(connection: Connection, catalog: Catalog, relation: Relation) -> dict[Key, str]:
-    held: dict[Key, str] = {}
-    for reference in catalog.references:
-        if reference.target != relation.label or reference.on_delete not in "ar":
-            continue
-        child = catalog.relations[reference.table]
-        join = sql.SQL(" and ").join(
-            sql.SQL("c.{} = t.{}").format(sql.Identifier(own), sql.Identifier(target))
-            for own, target in zip(reference.columns, reference.target_columns, strict=True)
-        )
-        columns = sql.SQL(", ").join(
-            sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in relation.primary_key
-        )
-        statement = sql.SQL("select distinct {} from {} t join {} c on {}").format(
-            columns,
-            sql.Identifier(relation.schema, relation.name),
-            sql.Identifier(child.schema, child.name),
-            join,
-        )
-        for key in connection.execute(statement):
-            held[tuple(key)] = reference.on_delete
-    return held
-
-
-__all__ = ["ALPHA", "World", "build_world", "own_token", "read_rows"]

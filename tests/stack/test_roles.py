@@ -13,7 +13,12 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from tenantry_cli.stack.database import DatabaseError, create_database, prepare_cluster
+from tenantry_cli.stack.database import (
+    DatabaseError,
+    clone_database,
+    create_database,
+    prepare_cluster,
+)
 from tenantry_cli.testing import Database, throwaway_server
 
 
@@ -188,6 +193,23 @@ def test_a_change_of_the_catalog_tells_postgrest(bare: Database) -> None:
         connection.commit()
         [notice] = list(listener.notifies(timeout=5, stop_after=1))
         assert notice.payload == "reload schema"
+
+
+def test_a_copy_has_the_rights_of_its_template(bare: Database) -> None:
+    create_database(bare.server, "template", with_auth_fallback=False)
+    with bare.server.connect("template") as connection:
+        connection.execute("revoke temporary on database template from public")
+        connection.execute("grant create on database template to service_role")
+    clone_database(bare.server, "template", "copy")
+    with bare.connect() as connection:
+        [template, copy] = connection.execute(
+            """select datname, array(select (grantee, privilege_type)::text
+                                     from aclexplode(datacl) order by 1)
+               from pg_database where datname in ('template', 'copy') order by datname desc"""
+        ).fetchall()
+    assert template[1] == copy[1]
+    assert "(0,CONNECT)" in copy[1]
+    assert "(0,TEMPORARY)" not in copy[1]
 
 
 def test_a_server_whose_superuser_is_called_postgres_is_refused(bare: Database) -> None:

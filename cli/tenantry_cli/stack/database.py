@@ -138,6 +138,20 @@ def create_database(server: Server, name: str, *, with_auth_fallback: bool) -> N
             connection.execute(read_sql("auth_functions.sql"))
 
 
+# The statements that give database $1 the rights which database $2 grants.
+_DATABASE_RIGHTS = """
+with template as (
+  select %s::text as copy, coalesce(datacl, acldefault('d', datdba)) as rights
+  from pg_database where datname = %s
+)
+select format('revoke all on database %%I from public', copy) from template
+union all
+select format('grant %%s on database %%I to %%s', privilege_type, copy,
+              case grantee when 0 then 'public' else grantee::regrole::text end)
+from template, aclexplode(rights)
+"""
+
+
 def clone_database(server: Server, template: str, name: str) -> None:
     """Copy `template`, which nobody may be connected to, into a new database `name`."""
     with server.administer(autocommit=True) as connection:
@@ -146,10 +160,10 @@ def clone_database(server: Server, template: str, name: str) -> None:
                 sql.Identifier(name), sql.Identifier(template)
             )
         )
-        # A copy does not inherit the template's own grants: nobody makes temporary objects.
-        connection.execute(
-            sql.SQL("revoke temporary on database {} from public").format(sql.Identifier(name))
-        )
+        # Postgres copies everything but the rights on the database itself, such as who may make
+        # temporary objects in it.
+        for (statement,) in connection.execute(_DATABASE_RIGHTS, (name, template)).fetchall():
+            connection.execute(sql.SQL(statement))
 
 
 def drop_database(server: Server, name: str) -> None:
