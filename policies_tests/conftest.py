@@ -6,6 +6,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,24 @@ _EVIDENCE = pytest.StashKey[Evidence]()
 @pytest.fixture(scope="session")
 def evidence(pytestconfig: pytest.Config) -> Evidence:
     return pytestconfig.stash.setdefault(_EVIDENCE, Evidence())
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Under xdist the tests run in workers, which hand over what they tried."""
+    output = getattr(session.config, "workeroutput", None)
+    seen = session.config.stash.get(_EVIDENCE, None)
+    if output is not None and seen is not None:
+        output["isolation"] = (seen.cells, seen.seconds, dict(seen.mutants))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """xdist: a worker is done."""
+    cells, seconds, mutants = getattr(node, "workeroutput", {}).get("isolation", (0, 0.0, {}))
+    total = node.config.stash.setdefault(_EVIDENCE, Evidence())
+    total.cells += cells
+    total.seconds += seconds
+    total.mutants += Counter(mutants)
 
 
 def pytest_terminal_summary(
