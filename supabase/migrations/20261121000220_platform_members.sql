@@ -203,7 +203,7 @@ create function private.tg_membership_roles_own() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  if not exists (select 1 from public.roles r where r.id = new.role_id
+  if new.role_id is not null and not exists (select 1 from public.roles r where r.id = new.role_id
                  and (r.business_id is null or r.business_id = new.business_id)) then
     perform private.fail('22023', 'This role belongs to another business.', 'role_id', 'unknown_role', 'Choose a system role or one of this business.');
   end if;

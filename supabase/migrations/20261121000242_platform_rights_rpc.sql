@@ -26,6 +26,7 @@ create trigger _100_code before insert or update of code, rank on public.roles
 create function private.set_role_permissions(business_id uuid, role_id uuid, permissions jsonb) returns void
 language plpgsql security definer set search_path = ''
 as $$
+#variable_conflict use_column
 declare
   v record;
   v_level integer;

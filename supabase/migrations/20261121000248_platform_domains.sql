@@ -6,7 +6,7 @@ create table public.business_domains (
   id uuid not null default private.new_id(),
   host text not null,
   audience text not null,
-  verification_token text not null default private.new_token(),
+  verification_token text not null,
   verified_at timestamptz,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
@@ -39,7 +39,8 @@ begin
   if add_domain.audience is null or add_domain.audience not in ('public', 'clients', 'staff', 'admin', 'api') then
     perform private.fail('22023', 'audience is not one we know.', 'audience', 'bad_choice', 'Send public, clients, staff, admin or api.');
   end if;
-  insert into public.business_domains (business_id, host, audience) values (add_domain.business_id, v_host, add_domain.audience)
+  insert into public.business_domains (business_id, host, audience, verification_token)
+  values (add_domain.business_id, v_host, add_domain.audience, private.new_token())
   on conflict (business_id, host) do nothing returning * into v_domain;
   if v_domain.id is null then
     perform private.fail('23505', 'This business has this host already.', 'host', 'taken', 'Remove it first to change its audience.');

@@ -85,6 +85,36 @@ end $$;
 comment on function require_whole_business(uuid, text) is
   'First statement of definer functions that work on many records at once: as require_business(), and the permission must reach all records.';
 
+create function may_create(business_id uuid, permission text) returns boolean
+language plpgsql stable security definer
+set search_path from current
+as $$
+declare
+  v private.user_access := private.my_access(may_create.permission, current_database(), current_schema());
+begin
+  return coalesce(may_create.business_id = any (v.business_ids)
+    and (v.record_keys is null or array[may_create.business_id, my_membership_id(may_create.business_id)] && v.record_keys), false);
+end $$;
+comment on function may_create(uuid, text) is
+  'True when the caller''s permission reaches records of their own in the business: whoever has only single records shared with them makes no new ones.';
+grant execute on function may_create(uuid, text) to authenticated, service_role;
+
+create function require_creator(business_id uuid, permission text) returns private.business_directory
+language plpgsql stable security definer
+set search_path from current
+as $$
+declare
+  home private.business_directory := require_business(require_creator.business_id, require_creator.permission);
+begin
+  if not private.is_trusted_caller() and not may_create(require_creator.business_id, require_creator.permission) then
+    perform private.fail('42501', format('You hold %s for single records only.', require_creator.permission), 'business_id', 'scope_too_narrow',
+      'Ask an admin of the business for a role that includes it.', jsonb_build_object('permission', require_creator.permission));
+  end if;
+  return home;
+end $$;
+comment on function require_creator(uuid, text) is
+  'First statement of definer functions that make a record: as require_business(), and the permission must reach a record of one''s own.';
+
 grant execute on function my_business_ids(text), my_record_keys(text), my_denied_ids(text) to authenticated, service_role;
 
 -- Single records ---------------------------------------------------------------------------------
@@ -110,6 +140,7 @@ begin
       from calls c where c.business_id = record_keys_of.business_id and c.id = record_keys_of.record_id;
     else return null;
   end case;
+  if v_owners is null then return null; end if;
   return v_owners || array[record_keys_of.business_id, record_keys_of.record_id, v_department, v_about,
     case when coalesce(v_department, v_owners[1], v_owners[2]) is null then private.pool_key(record_keys_of.business_id) end];
 end $$;

@@ -100,7 +100,7 @@ set search_path from current
 as $$
 #variable_conflict use_column
 declare
-  v_home private.business_directory := require_business(create_customer.business_id, 'customers.write');
+  v_home private.business_directory := require_creator(create_customer.business_id, 'customers.write');
   v_request jsonb;
   v_result jsonb;
   v_customer customers;

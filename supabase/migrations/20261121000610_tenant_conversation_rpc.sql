@@ -162,7 +162,7 @@ as $$
 declare
   v_message messages;
 begin
-  perform require_business(record_inbound_message.business_id, 'messages.write');
+  perform require_creator(record_inbound_message.business_id, 'messages.write');
   perform private.check_length(provider_message_id, 'provider_message_id', 1, 500);
   v_message := store_inbound_message(channel_for(record_inbound_message.business_id, record_inbound_message.channel_id),
     jsonb_build_object('peer', peer, 'text', body, 'external_id', provider_message_id, 'occurred_at', occurred_at, 'media', media));
@@ -180,7 +180,7 @@ set search_path from current
 as $$
 #variable_conflict use_column
 declare
-  v_home private.business_directory := require_business(open_conversation.business_id, 'conversations.write');
+  v_home private.business_directory := require_creator(open_conversation.business_id, 'conversations.write');
   v_channel channels := channel_for(open_conversation.business_id, open_conversation.channel_id);
   v_peer text := nullif(btrim(open_conversation.peer), '');
   v_customer uuid := open_conversation.customer_id;

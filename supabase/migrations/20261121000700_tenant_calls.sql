@@ -328,7 +328,7 @@ set search_path from current
 as $$
 #variable_conflict use_column
 declare
-  v_home private.business_directory := require_business(log_call.business_id, 'calls.write');
+  v_home private.business_directory := require_creator(log_call.business_id, 'calls.write');
   v_request jsonb := jsonb_build_object('rpc', 'log_call', 'args', jsonb_build_array(direction, peer, log_call.channel_id, log_call.provider_call_id,
     log_call.status, log_call.started_at, log_call.answered_at, log_call.ended_at, log_call.duration_seconds, log_call.outcome, transcript, log_call.notes));
   v_result jsonb;
