@@ -15,7 +15,9 @@ from tenantry_gateway.errors import GatewayError, error_response
 from tenantry_gateway.hygiene import Exchange, check_head, new_request_id, request_id_of
 from tenantry_gateway.keys import KeyRing
 from tenantry_gateway.limits import FairSlots
+from tenantry_gateway.member_keys import MemberKeys
 from tenantry_gateway.metrics import CONTENT_TYPE, Metrics
+from tenantry_gateway.postgrest import Postgrest
 from tenantry_gateway.proxy import AnswerBroken, Proxy
 from tenantry_gateway.routes import Route, route_of
 from tenantry_gateway.services import Services
@@ -42,7 +44,9 @@ class Gateway:
             settings.console_dir, settings.publishable_key, settings.console_supabase_js
         )
         self._keys = KeyRing(settings)
-        self._services = Services(settings, self._keys)
+        self._postgrest = Postgrest(settings)
+        self._member_keys = MemberKeys(settings, self._postgrest)
+        self._services = Services(settings, self._keys, self._member_keys)
         self._upstreams = Upstreams(settings)
         self._proxy = Proxy(settings, self.metrics, self._decorate)
         self._slots = {
@@ -57,6 +61,8 @@ class Gateway:
 
     async def close(self) -> None:
         """Close the connections to the services."""
+        await self._member_keys.close()
+        await self._postgrest.close()
         await self._proxy.close()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -85,7 +91,13 @@ class Gateway:
     ) -> web.StreamResponse:
         exchange = None
         try:
-            exchange = check_head(request, route, request_id, self.settings.max_url_bytes)
+            exchange = check_head(
+                request,
+                route,
+                request_id,
+                self.settings.max_url_bytes,
+                self.settings.trusted_proxies,
+            )
             response = await self._answer(exchange)
         except GatewayError as error:
             self.metrics.rejected(route, error.reason)

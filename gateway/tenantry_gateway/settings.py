@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tenantry_gateway.addresses import Network, parse_network
+
 PREFIX = "GATEWAY_"
 
 # RFC 7518 section 3.2: a key of at least the hash's size (256 bits) for HS256.
@@ -61,6 +63,10 @@ def _origins(value: str) -> tuple[str, ...]:
         if _origin(name) != name:
             raise ValueError(f"{name!r} is not an origin: use * or https://app.example, ...")
     return names
+
+
+def _networks(value: str) -> tuple[Network, ...]:
+    return tuple(parse_network(one) for one in value.split(",") if one.strip())
 
 
 def _storage_access(value: str) -> str:
@@ -138,6 +144,9 @@ class Settings:
         _path, "file served at /vendor/supabase.js", None
     )
     cors_origins: tuple[str, ...] = _setting(_origins, "origins browsers may call from", ("*",))
+    trusted_proxies: tuple[Network, ...] = _setting(
+        _networks, "networks (CIDR) of proxies whose X-Forwarded-For is believed", ()
+    )
     storage_access: str = _setting(
         _storage_access, "who reaches private objects: `service` (secret key) or `users`", "service"
     )
@@ -228,7 +237,7 @@ def describe() -> str:
 
 def _shown(default: Any) -> str:
     if isinstance(default, tuple):
-        return ",".join(default)
+        return ",".join(default) or "none"
     if isinstance(default, bool):
         return "1" if default else "0"
     return "none" if default in (None, "") else str(default)

@@ -71,6 +71,8 @@ def test_every_missing_variable_is_named_at_once():
         ("CORS_ORIGINS", "*,https://app.example"),
         ("STORAGE_ACCESS", "everyone"),
         ("LOG_REQUESTS", "yes"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("TRUSTED_PROXIES", "proxy.example"),
     ],
 )
 def test_a_wrong_value_names_its_variable_and_is_not_repeated(name, value):
@@ -98,6 +100,7 @@ def test_good_values():
             "GATEWAY_BODY_SECONDS": "1.5",
             "GATEWAY_LITE_SECRET_KEY": "sb_secret_other",
             "GATEWAY_STORAGE_ACCESS": "users",
+            "GATEWAY_TRUSTED_PROXIES": "10.0.0.0/24, 2001:db8::1",
         }
     )
     assert settings.cors_origins == ("https://app.example", "http://localhost:5173")
