@@ -182,7 +182,7 @@ class MemberKeys:
         try:
             async with self._questions.slot(site):
                 asked = time.time()
-                reply = await self._postgrest.ask("POST", _TARGET, json={"key_hash": digest})
+                reply = await self._postgrest.ask("POST", _TARGET, body={"key_hash": digest})
         except PostgrestUnavailable:
             self._guesses.give_back(site)
             raise _unavailable() from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ _IDLE_SECONDS = 4.0
 _CONNECTIONS = 8
 _LONGEST_SECONDS = 10.0
 _LARGEST_BYTES = 8 * 2**20
+# Codes of a database that is starting, stopping, full or lost.
+_AWAY = ("08", "53", "57P", "PGRST00")
 
 
 class PostgrestUnavailable(Exception):
@@ -29,6 +32,18 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    def require_up(self) -> None:
+        """Raises PostgrestUnavailable where PostgREST speaks for a database that is not there."""
+        if self.status < 500:
+            return
+        try:
+            code = json.loads(self.body)["code"]
+        except (ValueError, KeyError, TypeError):
+            code = None
+        away = isinstance(code, str) and code.startswith(_AWAY)
+        if away or self.status in (502, 503, 504):
+            raise PostgrestUnavailable(f"status {self.status}")
 
 
 class Postgrest:
@@ -56,13 +71,14 @@ class Postgrest:
         method: str,
         target: str,
         *,
-        json: Any = None,
+        body: Any = None,
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Send one request; `token` replaces the service's, an empty one sends none.
 
-        `target` is path and query, percent-encoded. Raises PostgrestUnavailable.
+        `target` is path and query, percent-encoded; `body` becomes JSON. Raises
+        PostgrestUnavailable.
         """
         sent = {"Accept": "application/json", **(headers or {})}
         if bearer := self._token if token is None else token:
@@ -70,11 +86,11 @@ class Postgrest:
         url = URL(self._origin + target, encoded=True)
         try:
             async with self._session.request(
-                method, url, json=json, headers=sent, allow_redirects=False
+                method, url, json=body, headers=sent, allow_redirects=False
             ) as answer:
-                body = await answer.content.read(-1)
-                if len(body) > _LARGEST_BYTES:
+                received = await answer.content.read(-1)
+                if len(received) > _LARGEST_BYTES:
                     raise PostgrestUnavailable("the answer is too large")
-                return Reply(answer.status, answer.headers, body)
+                return Reply(answer.status, answer.headers, received)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise PostgrestUnavailable(type(error).__name__) from None

@@ -75,6 +75,12 @@ def _storage_access(value: str) -> str:
     return value
 
 
+def _gate(value: str) -> str:
+    if value not in ("enforce", "warn", "off"):
+        raise ValueError("must be `enforce`, `warn` or `off`")
+    return value
+
+
 def _switch(value: str) -> bool:
     if value not in ("0", "1"):
         raise ValueError("must be 0 or 1")
@@ -149,6 +155,13 @@ class Settings:
     )
     storage_access: str = _setting(
         _storage_access, "who reaches private objects: `service` (secret key) or `users`", "service"
+    )
+    boot_gate: str = _setting(
+        _gate, "what a database that was not shipped means: `enforce`, `warn` or `off`", "enforce"
+    )
+    boot_gate_seconds: float = _setting(_SECONDS, "time between two looks at the database", 60.0)
+    expected_database: Path | None = _setting(  # noqa: RUF009 - a frozen field
+        _path, "list of what the database must be, in place of the shipped one", None
     )
     log_requests: bool = _setting(_switch, "1 logs each request, 0 only failures", False)
 

@@ -28,6 +28,7 @@ def test_what_is_needed_and_what_is_assumed():
     assert settings.lite_secret_key == settings.secret_key
     assert settings.lite_publishable_key == settings.publishable_key
     assert settings.max_body_bytes == 2**20
+    assert (settings.boot_gate, settings.boot_gate_seconds) == ("enforce", 60)
     assert settings.console_dir is None
     with pytest.raises(FrozenInstanceError):
         settings.port = 1  # type: ignore[misc]
@@ -72,6 +73,8 @@ def test_every_missing_variable_is_named_at_once():
         ("STORAGE_ACCESS", "everyone"),
         ("LOG_REQUESTS", "yes"),
         ("TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("BOOT_GATE", "on"),
+        ("BOOT_GATE_SECONDS", "0"),
         ("TRUSTED_PROXIES", "proxy.example"),
     ],
 )

@@ -65,7 +65,7 @@ def test_a_life_from_first_start_to_reset(empty_bench: Bench) -> None:
     assert bench.state().pid == stack.state.pid
 
     with stack.server.connect(autocommit=True) as connection:
-        connection.execute("create table public.mine (id int)")
+        connection.execute("create table private.mine (id int)")
     warm_is_the_same(bench, stack)
 
     down = bench.run("down")
@@ -81,7 +81,7 @@ def test_a_life_from_first_start_to_reset(empty_bench: Bench) -> None:
     assert not bench.home.postgres.exists()
     fresh = bench.up()
     with fresh.server.connect() as connection:
-        assert connection.execute("select to_regclass('public.mine')").fetchone() == (None,)
+        assert connection.execute("select to_regclass('private.mine')").fetchone() == (None,)
     assert fresh.keys == stack.keys, "reset deletes data, not keys"
 
 
@@ -93,7 +93,7 @@ def warm_is_the_same(bench: Bench, before: RunningStack) -> None:
     after = bench.stack()
     assert after.variables() == before.variables()
     with after.server.connect() as connection:
-        assert connection.execute("select count(*) from public.mine").fetchone() == (0,)
+        assert connection.execute("select count(*) from private.mine").fetchone() == (0,)
         seeds = connection.execute("select path from supabase_migrations.seed_files").fetchall()
         assert seeds == [("supabase/seed.sql",)]
 
