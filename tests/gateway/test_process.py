@@ -29,7 +29,8 @@ ENVIRONMENT = {
 
 
 def start(**changes: str) -> subprocess.Popen[str]:
-    environment = {"PATH": os.environ["PATH"], **ENVIRONMENT, **changes}
+    inherited = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    environment = {**inherited, **ENVIRONMENT, **changes}
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "tenantry_gateway"],
         env=environment,

@@ -183,6 +183,29 @@ def test_sign_up_signs_in_at_once_and_the_database_knows_who_asks(running: Bench
     assert answer == (200, f'"{subject}"')
 
 
+def test_a_database_that_was_changed_by_hand_is_not_served(running: Bench) -> None:
+    stack = running.stack()
+    health = f"{stack.origin}/healthz"
+    plans = f"{stack.origin}/rest/v1/subscription_plans?select=code"
+    key = {"apikey": stack.keys.publishable_key}
+    gateway = running.state().parts["gateway"].pid
+    assert gateway is not None
+    assert get(plans, **key)[0] == 200
+    with stack.server.connect(autocommit=True) as connection:
+        connection.execute("alter table public.calls no force row level security")
+        os.kill(gateway, signal.SIGHUP)
+        running.wait_until(lambda: get(health)[0] == 503)
+        assert json.loads(get(health)[1])["differences"] == ["policies: public.calls differs"]
+        assert get(plans, **key)[0] == 503
+        told = running.run("up")
+        assert told.returncode == 0
+        assert "policies: public.calls differs" in told.stdout
+        assert "make expected" in told.stdout
+        connection.execute("alter table public.calls force row level security")
+    running.wait_until(lambda: get(health)[0] == 200)
+    assert get(plans, **key)[0] == 200
+
+
 def test_a_taken_port_is_refused_with_the_setting_to_change(bench: Bench) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", int(bench.settings["TENANTRY_PORT"])))
