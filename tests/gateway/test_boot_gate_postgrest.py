@@ -124,6 +124,16 @@ async def test_settings_that_open_it(gated, settings, problems):
     assert len(differences) == len(problems)
 
 
+async def test_facts_come_in_pages_where_fewer_rows_are_served(gated, module_database):
+    stack = await gated(PGRST_DB_MAX_ROWS="100")
+    await decided(stack, "ok")
+    with module_database.connect(autocommit=True) as connection:
+        connection.execute("alter table public.messages disable trigger _010_guard")
+        health = await decided(stack, "failing")
+        connection.execute("alter table public.messages enable trigger _010_guard")
+    assert health["differences"] == ["triggers: public.messages _010_guard differs"]
+
+
 async def test_a_description_by_privilege_hides_what_it_must(gated):
     stack = await gated(PGRST_OPENAPI_MODE="follow-privileges")
     await decided(stack, "ok")
