@@ -16,10 +16,10 @@ NODE_STAMP := node_modules/.package-lock.json
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help up down reset status logs doctor migrate test check format bench clean
+.PHONY: help up down reset status logs doctor migrate expected test check format bench clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: $(RUN_STAMP) $(NODE_STAMP) ## Start the local stack (first time: install, migrate, seed)
 	@$(TENANTRY) up
@@ -41,6 +41,9 @@ doctor: $(RUN_STAMP) ## Check this machine and say what to fix
 
 migrate: $(RUN_STAMP) ## Apply pending migrations to the local stack
 	@$(TENANTRY) migrate up
+
+expected: $(DEV_STAMP) ## After changing migrations: write what the gateway's boot gate expects
+	@$(VENV)/python tools/generate_expected_database.py
 
 test: $(DEV_STAMP) $(NODE_STAMP) ## Run all tests (some: make test ARGS=tests/cli)
 	@$(VENV)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)

@@ -180,6 +180,7 @@ def main(seconds: float) -> None:
         GATEWAY_PUBLISHABLE_KEY=PUBLISHABLE,
         GATEWAY_SECRET_KEY="sb_secret_for_the_benchmark",  # noqa: S106
         GATEWAY_PORT="0",
+        GATEWAY_BOOT_GATE="off",  # there is no database
         GATEWAY_RATE="0",
         GATEWAY_CONCURRENCY_PER_TENANT=str(CONNECTIONS),
     )

@@ -214,6 +214,8 @@ def _plain_calls() -> dict[str, Arguments]:
         "my_denied_ids": {"permission": "customers.read"},
         "my_business_ids": {"permission": "customers.read"},
         "my_metric_differences": {},
+        "boot_facts": {},
+        "boot_rows": {},
     }
 
 

@@ -9,13 +9,16 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from tenantry_gateway.boot_gate import BootGate
 from tenantry_gateway.console import Console
 from tenantry_gateway.cors import Cors
 from tenantry_gateway.errors import GatewayError, error_response
 from tenantry_gateway.hygiene import Exchange, check_head, new_request_id, request_id_of
 from tenantry_gateway.keys import KeyRing
 from tenantry_gateway.limits import FairSlots
+from tenantry_gateway.member_keys import MemberKeys
 from tenantry_gateway.metrics import CONTENT_TYPE, Metrics
+from tenantry_gateway.postgrest import Postgrest
 from tenantry_gateway.proxy import AnswerBroken, Proxy
 from tenantry_gateway.routes import Route, route_of
 from tenantry_gateway.services import Services
@@ -32,7 +35,7 @@ _SERVICES = (Route.REST, Route.AUTH, Route.STORAGE, Route.FUNCTIONS)
 
 
 class Gateway:
-    """Answers requests. Make it inside a running event loop, and `close` it at the end."""
+    """Answers requests. Make it inside a running event loop, `start` it, `close` it at the end."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -42,7 +45,10 @@ class Gateway:
             settings.console_dir, settings.publishable_key, settings.console_supabase_js
         )
         self._keys = KeyRing(settings)
-        self._services = Services(settings, self._keys)
+        self._postgrest = Postgrest(settings)
+        self.boot_gate = BootGate(settings, self._postgrest)
+        self._member_keys = MemberKeys(settings, self._postgrest)
+        self._services = Services(settings, self._keys, self._member_keys)
         self._upstreams = Upstreams(settings)
         self._proxy = Proxy(settings, self.metrics, self._decorate)
         self._slots = {
@@ -55,8 +61,15 @@ class Gateway:
             for route in _SERVICES
         }
 
+    def start(self) -> None:
+        """Begin what runs beside the requests."""
+        self.boot_gate.start()
+
     async def close(self) -> None:
-        """Close the connections to the services."""
+        """Stop what runs beside the requests and close the connections to the services."""
+        await self.boot_gate.close()
+        await self._member_keys.close()
+        await self._postgrest.close()
         await self._proxy.close()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -76,7 +89,8 @@ class Gateway:
         finally:
             seconds = time.perf_counter() - started
             self.metrics.end(route, request.method, status, seconds)
-            failed = status >= 500 and status != NOT_HERE
+            # Whoever watches the health asks again and again; the gate logs its changes itself.
+            failed = status >= 500 and status != NOT_HERE and route is not Route.HEALTH
             if failed or self.settings.log_requests:
                 _log_request(request_id, route, request.method, status, seconds)
 
@@ -85,7 +99,13 @@ class Gateway:
     ) -> web.StreamResponse:
         exchange = None
         try:
-            exchange = check_head(request, route, request_id, self.settings.max_url_bytes)
+            exchange = check_head(
+                request,
+                route,
+                request_id,
+                self.settings.max_url_bytes,
+                self.settings.trusted_proxies,
+            )
             response = await self._answer(exchange)
         except GatewayError as error:
             self.metrics.rejected(route, error.reason)
@@ -118,6 +138,8 @@ class Gateway:
         route = exchange.route
         if exchange.method == "OPTIONS" and route.for_browsers:
             return self._cors.preflight(exchange)
+        if route is Route.REST:
+            self.boot_gate.check()
         if route in self._slots:
             upstream = await self._upstreams.resolve(exchange)
             forward = await self._services.prepare(exchange, upstream)
@@ -134,8 +156,10 @@ class Gateway:
 
     def _health(self, exchange: Exchange) -> web.StreamResponse:
         _only_read(exchange)
-        body = json.dumps({"status": "ok"}).encode()
-        return web.Response(body=body, content_type="application/json")
+        status, body = self.boot_gate.health()
+        return web.Response(
+            status=status, body=json.dumps(body).encode(), content_type="application/json"
+        )
 
     def _metrics(self, exchange: Exchange) -> web.StreamResponse:
         _only_read(exchange)

@@ -7,6 +7,7 @@ only when all of it is here.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 
@@ -17,6 +18,7 @@ from tenantry_gateway.hygiene import Exchange
 
 _NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _EXPECTED = "100-continue"
+_JSON = re.compile(r"(?:application/(?:json|[a-z0-9.+-]+\+json))?")
 
 
 def has_body(exchange: Exchange) -> bool:
@@ -139,6 +141,50 @@ def check_rest_body(content_type: str, content_encoding: str, body: bytes) -> No
             r"Remove \u0000 from the values.",
             field="body",
         )
+
+    if body and _JSON.fullmatch(kind):
+        _check_json(body)
+
+
+class _Ambiguous(Exception):
+    """JSON that two parsers may read differently; says why."""
+
+
+def _no_duplicates(pairs: list[tuple[str, object]]) -> None:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise _Ambiguous("names a field of an object more than once")
+
+
+def _no_number(constant: str) -> None:
+    raise _Ambiguous("contains NaN or Infinity, which are no JSON numbers")
+
+
+def _check_json(body: bytes) -> None:
+    """Refuse what parsers disagree about. JSON that is merely broken is PostgREST's to refuse."""
+    try:
+        json.loads(
+            body.decode(),
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_number,
+            parse_int=len,  # not converted: Python refuses integers that JSON allows
+        )
+    except _Ambiguous as ambiguous:
+        problem = str(ambiguous)
+    except UnicodeDecodeError:
+        problem = "is not UTF-8"
+    except RecursionError:
+        problem = "is nested too deeply"
+    except ValueError:
+        return
+    else:
+        return
+    raise GatewayError(
+        400,
+        "ambiguous_json",
+        f"The JSON body {problem}",
+        "Send every field once, and plain numbers.",
+        field="body",
+    )
 
 
 def _too_large(limit: int) -> GatewayError:

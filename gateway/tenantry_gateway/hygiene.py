@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import HttpVersion11, web
 
+from tenantry_gateway.addresses import Network, client_address
 from tenantry_gateway.errors import GatewayError
 from tenantry_gateway.routes import Route
 
@@ -83,7 +85,7 @@ class Exchange:
     headers: dict[str, str]
     """By lower-case name. Of headers that may repeat, the last one."""
     peer: str
-    """The address at the other end of the connection."""
+    """The client's address: the other end of the connection, or whom a trusted proxy names."""
 
 
 def is_hearsay(name: str) -> bool:
@@ -105,14 +107,20 @@ def new_request_id() -> str:
 
 
 def check_head(
-    request: web.BaseRequest, route: Route, request_id: str, max_url_bytes: int
+    request: web.BaseRequest,
+    route: Route,
+    request_id: str,
+    max_url_bytes: int,
+    trusted_proxies: Sequence[Network] = (),
 ) -> Exchange:
     """Check request line and headers. Raises GatewayError."""
     headers = _check_headers(request)
     path, query = _check_target(request.raw_path, route, max_url_bytes)
-    return Exchange(
-        request, route, request_id, request.method, path, query, headers, request.remote or ""
-    )
+    peer = request.remote or ""
+    if trusted_proxies:
+        forwarded = request.headers.getall("X-Forwarded-For", [])
+        peer = client_address(peer, forwarded, trusted_proxies)
+    return Exchange(request, route, request_id, request.method, path, query, headers, peer)
 
 
 def _check_headers(request: web.BaseRequest) -> dict[str, str]:

@@ -29,8 +29,8 @@ REMEMBERED_TOKENS = 10_000
 
 # The hosted gateway's own test for a browser, which a secret key must never reach.
 _BROWSER = re.compile(r"^\s*Mozilla\s*/\s*5\s*\.\s*0", re.IGNORECASE)
-_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
+CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class Caller:
     key: ApiKey
     role: Role
     user_id: str | None
+    """The user, or the member's API key that acts for one."""
     token: str
     """The JWT that tells PostgREST the role: the user's own or the key's."""
 
@@ -131,6 +132,10 @@ class KeyRing:
             )
         return key
 
+    def publishable(self) -> ApiKey:
+        """The key that stands for a caller who brings a key of a member alone."""
+        return self._keys[0][1]
+
     def auth_key(self, key: ApiKey) -> str:
         """The opaque key that Auth and Storage know for the same role."""
         return self._auth_keys[key.role]
@@ -159,7 +164,7 @@ class KeyRing:
         """The token of an Authorization header; None where there is none. Raises 401."""
         if authorization is None or not authorization.strip():
             return None
-        match = _BEARER.fullmatch(authorization.strip())
+        match = BEARER.fullmatch(authorization.strip())
         if match is None:
             raise _unauthorized(
                 "authorization_not_bearer",
@@ -202,7 +207,7 @@ class KeyRing:
         if claims.get("role") != AUDIENCE:
             raise _bad_token("bad_jwt_role", f"JWT `role` must be {AUDIENCE!r}")
         subject = claims.get("sub")
-        if not isinstance(subject, str) or not _CANONICAL_UUID.fullmatch(subject):
+        if not isinstance(subject, str) or not CANONICAL_UUID.fullmatch(subject):
             raise _bad_token("bad_jwt_subject", "JWT `sub` must be a user id")
         return claims
 

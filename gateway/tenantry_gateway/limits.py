@@ -46,6 +46,11 @@ class TokenBuckets:
         if len(self._buckets) > self._capacity:
             self._buckets.popitem(last=False)
 
+    def give_back(self, sender: str) -> None:
+        """Undo one `take`."""
+        if known := self._buckets.get(sender):
+            self._buckets[sender] = (min(self._burst, known[0] + 1), known[1])
+
 
 class FairSlots:
     """At most `slots` requests at a service at once, at most `share` of them for one tenant.

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
@@ -98,7 +98,9 @@ def _malformed(error: BaseException | None) -> GatewayError:
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[str]:
+async def serving(
+    settings: Settings, on_start: Callable[[Gateway], None] = Gateway.start
+) -> AsyncIterator[str]:
     """Serve inside the block; yields the origin. Raises OSError where the port is taken."""
     gateway = Gateway(settings)
     runner = web.ServerRunner(
@@ -110,6 +112,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
     try:
         site = web.TCPSite(runner, settings.host, settings.port)
         await site.start()
+        on_start(gateway)
         host, port = runner.addresses[0][:2]
         yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
     finally:
@@ -118,11 +121,19 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
 
 
 async def serve_until_signal(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM; open requests get `shutdown_seconds` to end."""
+    """Serve until SIGINT or SIGTERM; open requests get `shutdown_seconds` to end.
+
+    SIGHUP looks at the database behind again.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for one in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(one, stop.set)
-    async with serving(settings) as origin:
+
+    def begin(gateway: Gateway) -> None:
+        loop.add_signal_handler(signal.SIGHUP, gateway.boot_gate.look_again)
+        gateway.start()
+
+    async with serving(settings, begin) as origin:
         print(f"gateway listening on {origin}", flush=True)
         await stop.wait()

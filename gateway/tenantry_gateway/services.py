@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from functools import partial
 
@@ -17,8 +18,9 @@ from tenantry_gateway.bodies import (
 from tenantry_gateway.cleaning import LARGEST_ERROR_BYTES, clean
 from tenantry_gateway.errors import GatewayError, error_body
 from tenantry_gateway.hygiene import Exchange
-from tenantry_gateway.keys import Caller, KeyRing
+from tenantry_gateway.keys import AUDIENCE, Caller, KeyRing
 from tenantry_gateway.limits import TokenBuckets
+from tenantry_gateway.member_keys import MemberKeys, looks_like_one, presented_key
 from tenantry_gateway.proxy import Forward, forwardable
 from tenantry_gateway.rest_query import (
     check_method,
@@ -81,9 +83,10 @@ _INERT = {"Content-Security-Policy": "sandbox; default-src 'none'; style-src 'un
 class Services:
     """Turns a checked request into what the service is sent. Raises GatewayError."""
 
-    def __init__(self, settings: Settings, keys: KeyRing) -> None:
+    def __init__(self, settings: Settings, keys: KeyRing, member_keys: MemberKeys) -> None:
         self._settings = settings
         self._keys = keys
+        self._member_keys = member_keys
         self._rate = TokenBuckets(settings.rate, settings.burst)
         self._auth_rate = TokenBuckets(settings.auth_rate, settings.auth_burst)
 
@@ -97,14 +100,21 @@ class Services:
             return await self._storage(exchange, upstream)
         return await self._function(exchange, upstream)
 
-    def _caller(self, exchange: Exchange) -> Caller:
+    async def _caller(self, exchange: Exchange) -> Caller:
         headers = exchange.headers
-        key = self._keys.api_key(headers.get("apikey"), headers.get("user-agent", ""))
-        return self._keys.caller(key, headers.get("authorization"))
+        member_key = presented_key(headers)
+        if member_key is not None and looks_like_one(headers.get("apikey")):
+            key = self._keys.publishable()
+        else:
+            key = self._keys.api_key(headers.get("apikey"), headers.get("user-agent", ""))
+        if member_key is None:
+            return self._keys.caller(key, headers.get("authorization"))
+        found = await self._member_keys.exchange(member_key, exchange.peer)
+        return Caller(key, AUDIENCE, found.key_id, found.token)
 
     async def _rest(self, exchange: Exchange, upstream: Upstream) -> Forward:
         settings, headers = self._settings, exchange.headers
-        caller = self._caller(exchange)
+        caller = await self._caller(exchange)
         sender = sender_of(caller, exchange)
         self._rate.take(sender)
         path = exchange.path.removeprefix("/rest/v1") or "/"
@@ -122,7 +132,11 @@ class Services:
         else:
             check_query(exchange.method, [], settings)
         body = await read_body(exchange, settings.max_body_bytes, settings.body_seconds)
-        check_rest_body(headers.get("content-type", ""), headers.get("content-encoding", ""), body)
+        kind, encoding = headers.get("content-type", ""), headers.get("content-encoding", "")
+        if len(body) > _SMALL_BODY_BYTES:
+            await asyncio.to_thread(check_rest_body, kind, encoding, body)  # milliseconds of work
+        else:
+            check_rest_body(kind, encoding, body)
         reads = exchange.method in ("GET", "HEAD")
         sent = CIMultiDict({name: headers[name] for name in _REST_HEADERS if name in headers})
         sent["Authorization"] = f"Bearer {caller.token}"
@@ -145,6 +159,13 @@ class Services:
         settings, headers = self._settings, exchange.headers
         sender = f"address:{exchange.peer}"
         self._auth_rate.take(sender)
+        if presented_key(headers) is not None:
+            raise GatewayError(
+                403,
+                "api_key_not_for_auth",
+                "An API key is no account: it cannot sign in, out, or change users",
+                "Use the publishable key and, where needed, a user's access token.",
+            )
         sent = forwardable(exchange, _CREDENTIALS)
         if "apikey" in headers or not _OPEN_AUTH.fullmatch(exchange.path):
             key = self._keys.api_key(headers.get("apikey"), headers.get("user-agent", ""))
@@ -174,7 +195,7 @@ class Services:
         if _needs_no_key(exchange):
             sender = f"address:{exchange.peer}"
         else:
-            caller = self._caller(exchange)
+            caller = await self._caller(exchange)
             sender = sender_of(caller, exchange)
             if settings.storage_access == "service" and caller.role != "service_role":
                 raise GatewayError(
@@ -204,10 +225,18 @@ class Services:
         # One line and one rate per function and next segment, which is a webhook's connection.
         sender = "/".join(exchange.path.split("/", 5)[3:5])
         self._rate.take(sender)
+        sent = forwardable(exchange)
+        member_key = presented_key(exchange.headers)
+        if member_key is not None:
+            found = await self._member_keys.exchange(member_key, exchange.peer)
+            self._rate.take(f"user:{found.key_id}")
+            sent["Authorization"] = f"Bearer {found.token}"
+            if looks_like_one(exchange.headers.get("apikey")):
+                sent["apikey"] = self._settings.publishable_key
         return Forward(
             upstream,
             _target(exchange),
-            forwardable(exchange),
+            sent,
             sender,
             body=await self._body(exchange, self._settings.functions_max_body_bytes),
         )

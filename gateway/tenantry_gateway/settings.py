@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tenantry_gateway.addresses import Network, parse_network
+
 PREFIX = "GATEWAY_"
 
 # RFC 7518 section 3.2: a key of at least the hash's size (256 bits) for HS256.
@@ -63,9 +65,19 @@ def _origins(value: str) -> tuple[str, ...]:
     return names
 
 
+def _networks(value: str) -> tuple[Network, ...]:
+    return tuple(parse_network(one) for one in value.split(",") if one.strip())
+
+
 def _storage_access(value: str) -> str:
     if value not in ("service", "users"):
         raise ValueError("must be `service` or `users`")
+    return value
+
+
+def _gate(value: str) -> str:
+    if value not in ("enforce", "warn", "off"):
+        raise ValueError("must be `enforce`, `warn` or `off`")
     return value
 
 
@@ -138,8 +150,18 @@ class Settings:
         _path, "file served at /vendor/supabase.js", None
     )
     cors_origins: tuple[str, ...] = _setting(_origins, "origins browsers may call from", ("*",))
+    trusted_proxies: tuple[Network, ...] = _setting(
+        _networks, "networks (CIDR) of proxies whose X-Forwarded-For is believed", ()
+    )
     storage_access: str = _setting(
         _storage_access, "who reaches private objects: `service` (secret key) or `users`", "service"
+    )
+    boot_gate: str = _setting(
+        _gate, "what a database that was not shipped means: `enforce`, `warn` or `off`", "enforce"
+    )
+    boot_gate_seconds: float = _setting(_SECONDS, "time between two looks at the database", 60.0)
+    expected_database: Path | None = _setting(  # noqa: RUF009 - a frozen field
+        _path, "list of what the database must be, in place of the shipped one", None
     )
     log_requests: bool = _setting(_switch, "1 logs each request, 0 only failures", False)
 
@@ -228,7 +250,7 @@ def describe() -> str:
 
 def _shown(default: Any) -> str:
     if isinstance(default, tuple):
-        return ",".join(default)
+        return ",".join(default) or "none"
     if isinstance(default, bool):
         return "1" if default else "0"
     return "none" if default in (None, "") else str(default)

@@ -247,6 +247,7 @@ async def new_stack() -> AsyncIterator[Callable[..., Awaitable[Stack]]]:
                 jwt_secret=SECRET,
                 port=0,
                 shutdown_seconds=0.1,
+                boot_gate="off",  # the fakes are no database
                 **KEYS,
             )
             settings = dataclasses.replace(settings, **changes)

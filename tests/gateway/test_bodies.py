@@ -356,3 +356,58 @@ async def test_an_early_answer_ends_an_upload(stack):
     stack.functions.answer, stack.functions.reads_body = None, True
     assert (await stack.call("POST", "/functions/v1/x", data=b"{}")).status == 200
     assert stack.functions.last.body == b"{}"
+
+
+AMBIGUOUS = {
+    "a field twice": (b'{"a": 1, "b": 2, "a": 3}', "more than once"),
+    "twice in another spelling": (rb'{"name": 1, "n\u0061me": 2}', "more than once"),
+    "twice within": (b'[{"custom": {"x": {"a": 1, "a": 1}}}]', "more than once"),
+    "twice behind a long number": (
+        b'{"n": ' + b"9" * 5000 + b', "a": 1, "a": 2}',
+        "more than once",
+    ),
+    "NaN": (b'{"amount": NaN}', "NaN"),
+    "Infinity": (b"[1, Infinity]", "NaN"),
+    "-Infinity": (b'{"a": -Infinity}', "NaN"),
+    "deep": (b"[" * 100_000, "too deeply"),
+    "not UTF-8": (b'{"a": "\xff"}', "UTF-8"),
+    "a large body": (b'[{"a": 1}, "' + b"x" * 100_000 + b'", {"b": 1, "b": 2}]', "once"),
+}
+
+
+@pytest.mark.parametrize("name", AMBIGUOUS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/json",
+        "Application/JSON; charset=utf-8",
+        "application/vnd.pgrst.object+json",
+        "",
+    ],
+)
+async def test_json_that_two_parsers_may_read_differently(stack, name, kind):
+    body, words = AMBIGUOUS[name]
+    for method, target in (("POST", "/rest/v1/rpc/f"), ("PATCH", "/rest/v1/calls?id=eq.1")):
+        headers = {"Content-Type": kind}
+        answer = await stack.call(method, target, headers=headers, data=body)
+        assert (answer.status, answer.reason, answer.field) == (400, "ambiguous_json", "body")
+        assert words in answer.json["message"]
+    assert stack.untouched
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", b'[{"a": 1}, {"a": 1, "b": {"a": 1}}]'),
+        ("application/json", b'{"a": "NaN", "b": "Infinity", "NaN": null, "n": 1e400}'),
+        ("application/json", b'{"n": ' + b"9" * 5000 + b"}"),
+        ("application/json", b"{broken"),  # PostgREST says so in the words clients know
+        ("application/json", b"[" * 100 + b"]" * 100),
+        ("text/csv", b"a,a\nNaN,1"),
+        ("text/plain", b'{"a": 1, "a": 2}'),
+    ],
+)
+async def test_other_bodies_are_passed_on_as_they_are(stack, kind, body):
+    answer = await stack.call("POST", "/rest/v1/calls", headers={"Content-Type": kind}, data=body)
+    assert answer.status == 200
+    assert stack.rest.last.body == body

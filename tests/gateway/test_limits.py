@@ -22,6 +22,18 @@ class Clock:
         return self.now
 
 
+def test_what_is_given_back_can_be_taken_again_and_no_more():
+    buckets = TokenBuckets(0.001, 2, clock=Clock())
+    buckets.give_back("a")  # nothing was taken
+    buckets.take("a")
+    buckets.give_back("a")
+    buckets.give_back("a")
+    for _ in range(2):
+        buckets.take("a")
+    with pytest.raises(GatewayError):
+        buckets.take("a")
+
+
 def test_a_bucket_gives_its_burst_and_then_its_rate():
     clock = Clock()
     buckets = TokenBuckets(2.0, 3, clock=clock)

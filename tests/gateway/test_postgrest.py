@@ -59,6 +59,17 @@ create function public.my_claims() returns json language sql stable as
 create function public.my_headers() returns json language sql stable as
   $$ select current_setting('request.headers', true)::json $$;
 
+-- As the database has it, for one key: 'tnk_' and 64 times the digit 7.
+create function public.authenticate_api_key(key_hash text)
+returns table (api_key_id uuid, business_id uuid, expires_at timestamptz, allowed_addresses text[])
+language sql as $$
+  select '5f0c8a52-6a0b-4c1e-9a43-6e0d5f9f3b11'::uuid, gen_random_uuid(), now() + interval '90 s',
+    array['127.0.0.0/8', '2001:db8::/32']
+  where key_hash = encode(sha256(convert_to('tnk_' || repeat('7', 64), 'UTF8')), 'hex')
+$$;
+revoke execute on function public.authenticate_api_key from public, anon, authenticated;
+grant execute on function public.authenticate_api_key to service_role;
+
 insert into public.customers (owner, name)
   select '5f0c8a52-6a0b-4c1e-9a43-6e0d5f9f3b11', 'mine ' || n from generate_series(1, 20) n;
 insert into public.customers (owner, name)
@@ -136,6 +147,26 @@ async def real(new_stack: Any, postgrest: Callable[[str], str]) -> Any:
 
 def as_user(stack: Any) -> dict[str, str]:
     return {"Authorization": f"Bearer {stack.token()}"}
+
+
+async def test_a_members_key(real):
+    key = "tnk_" + "7" * 64
+    for headers in ({"Authorization": f"Bearer {key}"}, {"apikey": key}):
+        answer = await real.call("POST", "/rest/v1/rpc/my_claims", headers=headers, json={})
+        claims = answer.json
+        assert (claims["sub"], claims["role"]) == (real.user, "authenticated")
+        assert claims["api_key"] is True
+        assert 60 < claims["exp"] - claims["iat"] <= 90
+        mine = await real.call("GET", "/rest/v1/customers?select=id", headers=headers)
+        assert (mine.status, len(mine.json)) == (200, 20)
+    wrong = {"Authorization": "Bearer tnk_" + "8" * 64}
+    answer = await real.call("GET", "/rest/v1/customers?select=id", headers=wrong)
+    assert (answer.status, answer.reason) == (401, "invalid_api_key")
+    for caller in (as_user(real), {}):
+        answer = await real.call(
+            "POST", "/rest/v1/rpc/authenticate_api_key", headers=caller, json={"key_hash": "0"}
+        )
+        assert answer.status in (401, 403)
 
 
 async def test_roles(real):

@@ -24,11 +24,13 @@ ENVIRONMENT = {
     "GATEWAY_PUBLISHABLE_KEY": "c" * 30,
     "GATEWAY_SECRET_KEY": "d" * 30,
     "GATEWAY_PORT": "0",
+    "GATEWAY_BOOT_GATE": "off",
 }
 
 
 def start(**changes: str) -> subprocess.Popen[str]:
-    environment = {"PATH": os.environ["PATH"], **ENVIRONMENT, **changes}
+    inherited = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    environment = {**inherited, **ENVIRONMENT, **changes}
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "tenantry_gateway"],
         env=environment,
@@ -49,6 +51,11 @@ def test_start_answer_stop(stop):
             origin[0] + "/healthz", timeout=5
         ) as answer:
             assert json.load(answer) == {"status": "ok"}
+        process.send_signal(signal.SIGHUP)  # looks at the database again and goes on
+        with urllib.request.urlopen(  # noqa: S310
+            origin[0] + "/healthz", timeout=5
+        ) as answer:
+            assert answer.status == 200
         started = time.monotonic()
         process.send_signal(stop)
         _, errors = process.communicate(timeout=10)

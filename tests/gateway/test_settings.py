@@ -28,6 +28,7 @@ def test_what_is_needed_and_what_is_assumed():
     assert settings.lite_secret_key == settings.secret_key
     assert settings.lite_publishable_key == settings.publishable_key
     assert settings.max_body_bytes == 2**20
+    assert (settings.boot_gate, settings.boot_gate_seconds) == ("enforce", 60)
     assert settings.console_dir is None
     with pytest.raises(FrozenInstanceError):
         settings.port = 1  # type: ignore[misc]
@@ -71,6 +72,10 @@ def test_every_missing_variable_is_named_at_once():
         ("CORS_ORIGINS", "*,https://app.example"),
         ("STORAGE_ACCESS", "everyone"),
         ("LOG_REQUESTS", "yes"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("BOOT_GATE", "on"),
+        ("BOOT_GATE_SECONDS", "0"),
+        ("TRUSTED_PROXIES", "proxy.example"),
     ],
 )
 def test_a_wrong_value_names_its_variable_and_is_not_repeated(name, value):
@@ -98,6 +103,7 @@ def test_good_values():
             "GATEWAY_BODY_SECONDS": "1.5",
             "GATEWAY_LITE_SECRET_KEY": "sb_secret_other",
             "GATEWAY_STORAGE_ACCESS": "users",
+            "GATEWAY_TRUSTED_PROXIES": "10.0.0.0/24, 2001:db8::1",
         }
     )
     assert settings.cors_origins == ("https://app.example", "http://localhost:5173")

@@ -103,7 +103,7 @@ def test_a_part_that_cannot_start_is_tried_with_growing_pauses(bench: Bench) -> 
 def test_nothing_acknowledged_is_lost_when_postgres_is_killed_in_a_burst(bench: Bench) -> None:
     stack = bench.up()
     with stack.server.connect(autocommit=True) as connection:
-        connection.execute("create table public.burst (writer int, number int)")
+        connection.execute("create table private.burst (writer int, number int)")
     acknowledged: list[tuple[int, int]] = []
     stop = threading.Event()
 
@@ -114,7 +114,7 @@ def test_nothing_acknowledged_is_lost_when_postgres_is_killed_in_a_burst(bench: 
                 with stack.server.connect(autocommit=True) as connection:
                     while not stop.is_set():
                         connection.execute(
-                            "insert into public.burst values (%s, %s)", (writer, number)
+                            "insert into private.burst values (%s, %s)", (writer, number)
                         )
                         acknowledged.append((writer, number))
                         number += 1
@@ -143,7 +143,7 @@ def test_nothing_acknowledged_is_lost_when_postgres_is_killed_in_a_burst(bench: 
     for thread in writers:
         thread.join()
     with stack.server.connect() as connection:
-        stored = set(connection.execute("select writer, number from public.burst").fetchall())
+        stored = set(connection.execute("select writer, number from private.burst").fetchall())
     assert set(acknowledged) <= stored
     bench.wait_until(lambda: serves(stack))
 
@@ -151,8 +151,8 @@ def test_nothing_acknowledged_is_lost_when_postgres_is_killed_in_a_burst(bench: 
 def test_when_the_supervisor_is_killed_everything_ends_and_up_works_again(bench: Bench) -> None:
     stack = bench.up()
     with stack.server.connect(autocommit=True) as connection:
-        connection.execute("create table public.kept (id int)")
-        connection.execute("insert into public.kept values (1)")
+        connection.execute("create table private.kept (id int)")
+        connection.execute("insert into private.kept values (1)")
     os.kill(stack.state.pid, signal.SIGKILL)
     if sys.platform == "linux":  # elsewhere the next start sweeps up
         bench.wait_until(lambda: bench.processes() == [])
@@ -160,7 +160,7 @@ def test_when_the_supervisor_is_killed_everything_ends_and_up_works_again(bench:
     again = bench.up()
     assert again.variables() == stack.variables()
     with again.server.connect() as connection:
-        assert connection.execute("select id from public.kept").fetchall() == [(1,)]
+        assert connection.execute("select id from private.kept").fetchall() == [(1,)]
     assert serves(again)
 
 

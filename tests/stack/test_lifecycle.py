@@ -65,7 +65,7 @@ def test_a_life_from_first_start_to_reset(empty_bench: Bench) -> None:
     assert bench.state().pid == stack.state.pid
 
     with stack.server.connect(autocommit=True) as connection:
-        connection.execute("create table public.mine (id int)")
+        connection.execute("create table private.mine (id int)")
     warm_is_the_same(bench, stack)
 
     down = bench.run("down")
@@ -81,7 +81,7 @@ def test_a_life_from_first_start_to_reset(empty_bench: Bench) -> None:
     assert not bench.home.postgres.exists()
     fresh = bench.up()
     with fresh.server.connect() as connection:
-        assert connection.execute("select to_regclass('public.mine')").fetchone() == (None,)
+        assert connection.execute("select to_regclass('private.mine')").fetchone() == (None,)
     assert fresh.keys == stack.keys, "reset deletes data, not keys"
 
 
@@ -93,7 +93,7 @@ def warm_is_the_same(bench: Bench, before: RunningStack) -> None:
     after = bench.stack()
     assert after.variables() == before.variables()
     with after.server.connect() as connection:
-        assert connection.execute("select count(*) from public.mine").fetchone() == (0,)
+        assert connection.execute("select count(*) from private.mine").fetchone() == (0,)
         seeds = connection.execute("select path from supabase_migrations.seed_files").fetchall()
         assert seeds == [("supabase/seed.sql",)]
 
@@ -181,6 +181,29 @@ def test_sign_up_signs_in_at_once_and_the_database_knows_who_asks(running: Bench
         if answer[0] == 200:
             break
     assert answer == (200, f'"{subject}"')
+
+
+def test_a_database_that_was_changed_by_hand_is_not_served(running: Bench) -> None:
+    stack = running.stack()
+    health = f"{stack.origin}/healthz"
+    plans = f"{stack.origin}/rest/v1/subscription_plans?select=code"
+    key = {"apikey": stack.keys.publishable_key}
+    gateway = running.state().parts["gateway"].pid
+    assert gateway is not None
+    assert get(plans, **key)[0] == 200
+    with stack.server.connect(autocommit=True) as connection:
+        connection.execute("alter table public.calls no force row level security")
+        os.kill(gateway, signal.SIGHUP)
+        running.wait_until(lambda: get(health)[0] == 503)
+        assert json.loads(get(health)[1])["differences"] == ["policies: public.calls differs"]
+        assert get(plans, **key)[0] == 503
+        told = running.run("up")
+        assert told.returncode == 0
+        assert "policies: public.calls differs" in told.stdout
+        assert "make expected" in told.stdout
+        connection.execute("alter table public.calls force row level security")
+    running.wait_until(lambda: get(health)[0] == 200)
+    assert get(plans, **key)[0] == 200
 
 
 def test_a_taken_port_is_refused_with_the_setting_to_change(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -14,6 +15,7 @@ from tenantry_cli.output import Format, console, fail, is_terminal, plain_errors
 from tenantry_cli.project import find_project
 from tenantry_cli.stack import control, supervisor
 from tenantry_cli.stack.home import Home, StackState
+from tenantry_cli.stack.process import read_json
 
 _DEMO_PASSWORD = "tenantry-demo"  # noqa: S105  # of the seed's people, who exist locally only
 _DEMO_LOGINS = (
@@ -55,6 +57,7 @@ def up(
         took = "was already running" if already else f"ready in {time.monotonic() - began:.1f} s"
         console.print(f"\nTenantry {took}. `tenantry status`, `tenantry logs`, `tenantry down`.")
         _hint_pending(stack)
+        _hint_boot_gate(stack)
 
 
 def down() -> None:
@@ -157,3 +160,17 @@ def _hint_pending(stack: control.RunningStack) -> None:
             f"[yellow]{len(plan.changed)} applied migrations have changed since:[/yellow] "
             "`tenantry reset` starts afresh with them."
         )
+
+
+def _hint_boot_gate(stack: control.RunningStack) -> None:
+    health = asyncio.run(read_json(stack.state.api_port, "/healthz"))
+    if not isinstance(health, dict) or not health.get("differences"):
+        return
+    refuses = health.get("status") == "failing"
+    console.print(
+        "[yellow]The database is not what the gateway was made for"
+        f"{', so it serves no data' if refuses else ''}:[/yellow]"
+    )
+    for one in health["differences"]:
+        console.print(f"  {one}", markup=False)
+    console.print(str(health.get("hint", "")), markup=False)

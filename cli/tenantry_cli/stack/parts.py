@@ -17,7 +17,7 @@ from tenantry_cli.stack.database import Server
 from tenantry_cli.stack.home import Home
 from tenantry_cli.stack.keys import StackKeys, write_private
 from tenantry_cli.stack.postgres import Cluster
-from tenantry_cli.stack.process import answers, spawn
+from tenantry_cli.stack.process import answers, read_json, spawn
 from tenantry_cli.stack.programs import find_lite, find_node, find_postgrest
 
 #: A request hook that PostgREST calls first, where the migrations have made it.
@@ -244,5 +244,12 @@ def gateway_part(stack: Stack) -> Part:
         stack.program(
             "gateway", [sys.executable, "-m", "tenantry_gateway"], environment, stack.project.root
         ),
-        lambda: answers(ports.api, "/healthz"),
+        lambda: _has_decided(ports.api),
     )
+
+
+async def _has_decided(port: int) -> bool:
+    """Whether the gateway knows if it serves this database. Also when it does not: the rest of the
+    stack is of use all the same, and /healthz says what differs."""
+    health = await read_json(port, "/healthz")
+    return isinstance(health, dict) and health.get("status") != "starting"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -64,6 +65,25 @@ def last_lines(log: Path, count: int = 12) -> str:
     with contextlib.suppress(OSError):
         return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
     return ""
+
+
+async def read_json(port: int, path: str) -> object:
+    """What GET 127.0.0.1:`port``path` answers within two seconds, whatever its status, as JSON.
+
+    None where nothing answers or it is no JSON.
+    """
+    writer = None
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"GET {path} HTTP/1.0\r\nConnection: close\r\n\r\n".encode())
+            _, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            return json.loads(body)
+    except (OSError, TimeoutError, ValueError):
+        return None
+    finally:
+        if writer is not None:
+            writer.close()
 
 
 async def answers(port: int, path: str, headers: Mapping[str, str] | None = None) -> bool:
