@@ -31,8 +31,6 @@ LAST_OWNER = "PT409"
 UNKNOWN_ROLE = "22023"
 
 Row = Mapping[str, str | None]
-#: Word of `or_rows` -> the column that names the caller.
-_OWN_ROWS = {"own": "user_id", "acted": "actor_id", "granted": "granted_by"}
 
 
 @dataclass(frozen=True)
@@ -226,9 +224,13 @@ class Oracle:
             return self.may_select(persona, target, behind)
         if self._may(persona, table, "select", row):
             return True
-        if table.or_rows in _OWN_ROWS:
-            mine = row[_OWN_ROWS[table.or_rows]]
-            return persona.user_id is not None and mine == str(persona.user_id)
+        is_account = persona.user_id is not None
+        if table.or_rows == "own":
+            return is_account and row["user_id"] == str(persona.user_id)
+        if table.or_rows == "shared":
+            business = self._businesses.get(str(row["business_id"]))
+            is_mine = is_account and row["granted_by"] == str(persona.user_id)
+            return is_mine and self.holds(persona, "records.share", business)
         if table.or_rows == "system":
             assert table.key is not None
             return row[table.key] is None

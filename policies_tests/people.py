@@ -179,6 +179,8 @@ class AccessList:
     verbs: tuple[str, ...] = ("read",)
     effect: str = "allow"
     has_expired: bool = False
+    #: The persona who shared it.
+    by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -313,8 +315,8 @@ _READ_WRITE = ("read", "write")
 ACCESS_LISTS = (
     *(AccessList(one, "shared", member="shared with", verbs=_READ_WRITE) for one in RECORDS),
     *(AccessList(one, "denied", member="record denied", effect="deny") for one in RECORDS),
-    AccessList("customers", "shared", role="guest"),
-    AccessList("calls", "support", department=SALES),
+    AccessList("customers", "shared", role="guest", by="staff"),
+    AccessList("calls", "support", department=SALES, by="removed owner"),
     AccessList("customers", "denied", role="director", effect="deny"),
     AccessList("customers", "shared", member="denied and shared", verbs=_READ_WRITE),
     AccessList("customers", "rep", member="own but denied", effect="deny"),

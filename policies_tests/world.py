@@ -364,6 +364,7 @@ class _Builder:
                     "role_id": self._role_id(tenant.business, role) if role else None,
                     "department_id": entry.department.id if entry.department else None,
                     "verbs": list(entry.verbs),
+                    "granted_by": fixed_id(f"user {entry.by}") if entry.by else None,
                     "effect": entry.effect,
                     "expires_at": "2020-01-01T00:00:00Z" if entry.has_expired else None,
                 },

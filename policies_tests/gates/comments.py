@@ -80,6 +80,10 @@ GATES = (
             "channels.address_normalized": _OWN,
             "provider_connections.name": _OWN,
             "roles.name": _OWN,
+            "departments.name": _OWN,
+            "permission_templates.name": _OWN,
+            "api_keys.name": _OWN,
+            "private.table_permissions.table_name": "the name of a table",
             "subscription_plans.name": "the name of a plan",
             "status_history.table_name": "the name of a table",
             "import_batches.file_name": "the name of a file",
@@ -133,7 +137,6 @@ GATES = (
             "organizations": "the log belongs to a business; an organization is above it",
             "organization_placements": "the log belongs to a business; the placement has an epoch",
             "subscriptions": "the log belongs to a business; the provider keeps the history",
-            "roles": "changed in migrations alone so far",
         },
     ),
     Gate(

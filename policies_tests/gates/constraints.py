@@ -8,9 +8,13 @@ _HAS = """exists (select from pg_attribute a where a.attrelid = {} and a.attname
   and not a.attisdropped)"""
 _ROLE = (
     "system roles have no business, so a key with one cannot exist; "
-    "the trigger _100_own_role refuses roles of another business for every role"
+    "a trigger (_100_own_role, _100_sound) refuses roles of another business for every role"
 )
 _CACHE = "a cache that triggers keep; nobody else writes it"
+_ELSEWHERE = (
+    "the record lives at the home of the organization; reached together with its business alone,"
+    " so an id of another tenant reaches nothing"
+)
 _HISTORY = "history outlives what it is about"
 
 GATES = (
@@ -44,7 +48,17 @@ GATES = (
                 "calls_crossed",
             ),
         ),
-        {"membership_roles_role_id_fkey": _ROLE, "invitations_role_id_fkey": _ROLE},
+        dict.fromkeys(
+            (
+                "membership_roles_role_id_fkey",
+                "invitations_role_id_fkey",
+                "department_roles_role_id_fkey",
+                "role_hierarchies_parent_role_id_fkey",
+                "role_hierarchies_child_role_id_fkey",
+                "access_control_lists_role_id_fkey",
+            ),
+            _ROLE,
+        ),
     ),
     Gate(
         "columns that name a row have a reference",
@@ -70,6 +84,9 @@ GATES = (
             "daily_metric_slots.membership_id": "the zero uuid stands for none; triggers alone",
             "import_rows.customer_id": "may name the customer that the commit will make",
             "import_rows.conversation_id": "may name the conversation that the commit will make",
+            "business_memberships.customer_id": _ELSEWHERE,
+            "invitations.customer_id": _ELSEWHERE,
+            "access_control_lists.resource_id": _ELSEWHERE,
             "private.business_directory.business_id": _CACHE,
             "private.business_directory.organization_id": _CACHE,
         },
@@ -186,6 +203,13 @@ GATES = (
             "roles_pkey": "random ids that no client chooses; system roles have no business",
             "private.invitation_tokens_token_hash_key": "hashes of 244 random bits that no"
             " client chooses",
+            "permission_templates_pkey": "random ids that no client chooses; those offered"
+            " everywhere have no business",
+            "api_keys_id_key": "random ids that no client chooses; tokens know only them",
+            "private.api_key_secrets_key_hash_key": "hashes of 244 random bits that no client"
+            " chooses",
+            "business_domains_verified_key": "a verified host is its owner's alone, as on the"
+            " internet; only the operator verifies",
             "provider_connections_id_key": "random ids that no client chooses; webhooks know"
             " only them",
         },
@@ -209,6 +233,13 @@ GATES = (
                 "invitations_role_id_idx",
                 "invitations_invited_by_idx",
                 "invitations_accepted_by_idx",
+                "department_roles_role_id_idx",
+                "role_hierarchies_parent_role_id_idx",
+                "role_hierarchies_child_role_id_idx",
+                "user_permissions_permission_code_idx",
+                "user_permissions_granted_by_idx",
+                "access_control_lists_role_id_idx",
+                "access_control_lists_granted_by_idx",
             ),
             "for the cascade from a user or role, and for the access cache",
         )

@@ -13,7 +13,7 @@ _CALLABLE = """exists (
   select from unnest(array['anon', 'authenticated', 'service_role', 'integrator']) r
   where has_function_privilege(r, p.oid, 'execute'))"""
 #: The call that refuses whoever is not entitled.
-_CHECK = "\\mrequire(_business|_organization|_user)?\\s*\\("
+_CHECK = "\\mrequire(_business|_whole_business|_creator|_organization|_user)?\\s*\\("
 _SESSION = (
     "(auth\\.|current_setting|my_business_ids|current_user|session_user|\\mnow\\(|clock_timestamp)"
 )
@@ -148,7 +148,8 @@ GATES = (
         "Volatile ones run once per row; immutable ones are remembered.",
         f"""
         select p.oid::regprocedure from {_FUNCTIONS} and p.provolatile <> 's'
-          and p.proname in ('my_business_ids', 'my_organization_ids', 'my_role_ids',
+          and p.proname in ('my_access', 'my_business_ids', 'my_record_keys', 'my_denied_ids',
+            'may_access_record', 'may_create', 'my_organization_ids', 'my_role_ids',
             'my_colleague_ids',
                             'current_user_id', 'current_claims', 'is_trusted_caller', 'require',
                               'require_business',
@@ -199,7 +200,7 @@ GATES = (
             (
                 "private.append_only(regclass)",
                 "private.guard_status(regclass,text)",
-                "private.protect(regclass,text,text,text,text,text[],text[],text,boolean,boolean,text,text)",
+                "private.protect(regclass,text,text,text,text,text[],text[],text,boolean,boolean,text,text,text[],text,text[])",
                 "audit(regclass,text[],boolean,text)",
                 "ensure_audit_partitions(integer)",
                 "meter(text,text)",
@@ -211,6 +212,10 @@ GATES = (
             "private.tg_businesses_timezone()": "the schema comes from the directory and is"
             " quoted by %I; "
             "values are parameters",
+            "explain_access(text,uuid,text)": "the caller's text is only compared with the catalog;"
+            " runs the policy of that table as the caller",
+            "explain_rule(text,uuid,text,boolean)": "the table is one of the API's, compared with the"
+            " catalog and quoted by %I; the id is a parameter",
         },
     ),
     Gate(
@@ -259,6 +264,13 @@ GATES = (
             **dict.fromkeys(
                 (
                     "my_business_ids(text)",
+                    "my_record_keys(text)",
+                    "my_denied_ids(text)",
+                    "my_permissions()",
+                    "may_create(uuid,text)",
+                    "may_insert(text,uuid)",
+                    "may_access_record(text,uuid,uuid,text)",
+                    "explain_rule(text,uuid,text,boolean)",
                     "my_businesses()",
                     "my_metric_differences()",
                     "can_access_business(uuid,uuid)",
@@ -279,6 +291,7 @@ GATES = (
                 ),
                 "a question about a text; reads numbering plans and character tables alone",
             ),
+            "revoke_api_key(uuid,uuid)": "looks first whether the caller made the key; else it checks",
             "remove_member(uuid,uuid)": "looks first whether the caller is leaving; else it checks",
         },
     ),

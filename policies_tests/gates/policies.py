@@ -23,6 +23,24 @@ _NAMES = f"""{_FROM}
   where {{ours}}"""
 #: What a policy of a table of a business (or organization) looks like when deparsed. The sub-select
 #: without a table makes the planner evaluate it once per statement, as a value an index can use.
+_BUSINESSES = (
+    r"business_id = ANY \(\( SELECT my_business_ids\(''[a-z_.]+''::text\) AS my_business_ids\)"
+    r"::uuid\[\]\)"
+)
+_KEYS = r"\( SELECT my_record_keys\(''[a-z_.]+''::text\) AS my_record_keys\)"
+#: Tables of records: the same, and for whoever does not reach all of them what the record carries.
+_RECORD = (
+    rf"^\(\({_BUSINESSES}\) AND \(\({_KEYS} IS NULL\) OR \(\(ARRAY\[business_id, id, department_id, "
+    r"[a-z_, ]+,\s+CASE\s+WHEN \(COALESCE\(department_id, [a-z_, ]+\) IS NULL\) "
+    r"THEN private\.pool_key\(business_id\)\s+ELSE NULL::uuid\s+END\] && "
+    rf"{_KEYS}\) AND \(id <> ALL \(\( SELECT my_denied_ids\(''[a-z_.]+''::text\) AS my_denied_ids\)"
+    r"::uuid\[\]\)\)\)\)\)$"
+)
+#: Tables of parts of records: reached as the record.
+_PART = (
+    rf"^\(\({_BUSINESSES}\) AND \(\({_KEYS} IS NULL\) OR may_access_record\(''[a-z]+''::text, "
+    r"business_id, [a-z_]+, ''[a-z_.]+''::text\)\)\)$"
+)
 _SHAPE = (
     r"^\(?\(?(business_id|organization_id|id) = ANY \(\( SELECT "
     r"[a-z0-9_.]*my_(business|organization)_ids\(''[a-z_.]+''::text\) AS my_\1_ids\)::uuid\[\]\)\)?"
@@ -63,7 +81,7 @@ GATES = (
         select p.polname from {_POLICIES} and exists (
           select from unnest(array[pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck,
             p.polrelid)]) e
-          where e is not null and e !~ '{_SHAPE}')
+          where e is not null and e !~ '{_SHAPE}' and e !~ '{_RECORD}' and e !~ '{_PART}')
         """,
         (
             Plant(
@@ -86,6 +104,12 @@ GATES = (
                 " or true)",
                 "also",
             ),
+            Plant(
+                "create policy unkeyed on public.customers for select to authenticated using ("
+                "business_id = any ((select public.my_business_ids('customers.read'))::uuid[])"
+                " and ((select public.my_record_keys('customers.read')) is null or true))",
+                "unkeyed",
+            ),
         ),
         {
             "status_transitions_select": _REFERENCE,
@@ -95,6 +119,10 @@ GATES = (
             "role_permissions_select": "the form on role_id: roles the caller may see",
             "profiles_select": "the form on user_id: colleagues and oneself",
             "profiles_update": "one's own profile",
+            "permission_templates_select": "the form, and templates for everybody, which hold no"
+            " secret",
+            "access_control_lists_select": "the form, and what one shared oneself while one may"
+            " share",
         },
     ),
     Gate(
@@ -160,13 +188,32 @@ GATES = (
         select distinct p.polname || ' calls ' || f.oid::regprocedure from {_CALLS}
           and exists (select from pg_trigger t where t.tgrelid = c.oid
             and t.tgfoid = 'private.tg_guard()'::regprocedure)
-          and f.pronamespace <> c.relnamespace
+          and f.pronamespace <> c.relnamespace and f.oid <> 'private.pool_key(uuid)'::regprocedure
         """,
         (
             Plant(
                 "create policy anywhere on public.customers for select to authenticated using ("
                 "business_id = any ((select private.my_business_ids('customers.read'))::uuid[]))",
                 "anywhere calls private.my_business_ids(text)",
+            ),
+        ),
+    ),
+    Gate(
+        "all parts of a policy ask for the same permission",
+        "A record that is reached by one right and limited by another is limited by none.",
+        f"""
+        select p.polname from {_FROM}, unnest(array[pg_get_expr(p.polqual, p.polrelid),
+          pg_get_expr(p.polwithcheck, p.polrelid)]) e
+        where {{ours}} and e ~ 'my_record_keys' and (
+          select count(distinct m[1])
+          from regexp_matches(e, $$'([a-z_]+\\.[a-z_]+)'::text$$, 'g') m) <> 1
+        """,
+        (
+            Plant(
+                "create policy mixed on public.contact_points for select to authenticated using ("
+                "business_id = any ((select public.my_business_ids('customers.read'))::uuid[])"
+                " and ((select public.my_record_keys('calls.read')) is null))",
+                "mixed",
             ),
         ),
     ),

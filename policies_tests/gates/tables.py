@@ -78,7 +78,7 @@ GATES = (
                 "notes",
             ),
         ),
-        {"roles": _NO_SYSTEM_ROLE},
+        {"roles": _NO_SYSTEM_ROLE, "permission_templates": "those offered everywhere have none"},
     ),
     Gate(
         "tables that somebody may write are guarded first of all",

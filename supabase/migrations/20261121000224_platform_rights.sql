@@ -133,6 +133,7 @@ create table public.user_permissions (
 comment on table public.user_permissions is 'Single permissions of a member beside their roles: given, or denied whatever the roles say.';
 comment on column public.user_permissions.scope is 'How far a given permission reaches; a denied one is denied everywhere.';
 comment on column public.user_permissions.expires_at is 'From this moment on the row means nothing; null for no end.';
+comment on column public.user_permissions.reason is 'Why, for whoever looks later. @personal free_text';
 create index user_permissions_permission_code_idx on public.user_permissions (permission_code);
 create index user_permissions_granted_by_idx on public.user_permissions (granted_by);
 call private.protect('public.user_permissions', registry => true, reads => 'members.read');
@@ -193,7 +194,7 @@ create index access_control_lists_department_idx on public.access_control_lists 
 create index access_control_lists_role_id_idx on public.access_control_lists (role_id);
 create index access_control_lists_granted_by_idx on public.access_control_lists (granted_by);
 call private.protect('public.access_control_lists', registry => true, reads => 'members.write',
-  own_rows => 'granted_by = (select private.current_user_id())');
+  own_rows => 'granted_by = (select private.current_user_id()) and business_id = any ((select private.my_business_ids(''records.share''))::uuid[])');
 
 create function private.tg_access_control_lists_own_role() returns trigger
 language plpgsql security definer set search_path = ''
