@@ -121,6 +121,9 @@ class CustomRole:
     code: str
     permissions: Mapping[str, str] = field(default_factory=dict)
     inherits: tuple[str, ...] = ()
+    rank: int = 50
+    #: What holders may pass on.
+    grantable: tuple[str, ...] = ()
 
 
 CUSTOM_ROLES = (
@@ -129,7 +132,18 @@ CUSTOM_ROLES = (
     CustomRole("sales_lead", {"calls.read": "business"}, ("sales_rep",)),
     CustomRole("team_lead", {"customers.delete": "own"}, ("sales_lead",)),
     CustomRole("department_reader", {"customers.read": "department", "calls.read": "department"}),
-)
+    CustomRole("customer_reader", {"customers.read": "own"}),
+    CustomRole(
+        "team_admin",
+        {
+            "members.write": "business", "roles.write": "business",
+            "customers.read": "department", "calls.read": "business",
+        },
+        rank=600,
+        grantable=("customers.read",),
+    ),
+    CustomRole("chief", rank=950),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -424,6 +438,7 @@ def _rights_personas() -> tuple[Persona, ...]:
     )
     return (
         _member("sales lead", "team_lead"),
+        _member("team admin", "team_admin"),
         _member("department manager", "nothing", departments=((SALES, "manager"),)),
         _member("department director", "nothing", departments=((SUPPORT, "director"),)),
         _member("works in two", "department_reader",

@@ -253,7 +253,8 @@ def test_rows_with_relations_cannot_move(only_constraints: Connection, stage: St
     connection = only_constraints
     related = {one.table for one in _tenant_references(stage)}
     related |= {one.target for one in _tenant_references(stage)}
-    related -= {"public.roles", "private.invitation_tokens"}
+    # What only points to roles has no key with the business in it: triggers stand in.
+    related -= {"public.roles", "public.role_hierarchies", "private.invitation_tokens"}
     for label in sorted(related):
         table = stage.world.specification.tables[label]
         got = run(connection, _bytes(connection, _move(stage, table, ALPHA_ONE, BETA_ONE)))

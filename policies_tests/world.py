@@ -243,11 +243,12 @@ class _Builder:
         for one in CUSTOM_ROLES:
             if tenant.business != ALPHA_ONE and (one.permissions or one.inherits):
                 continue
-            row = {"business_id": tenant.id, "code": one.code, "name": one.code, "rank": 50}
+            row = {"business_id": tenant.id, "code": one.code, "name": one.code, "rank": one.rank}
             ids[one.code] = self.insert("public.roles", row)["id"]
             for code, scope in one.permissions.items():
                 carried = {"role_id": ids[one.code], "permission_code": code, "scope": scope}
-                self.insert("public.role_permissions", carried)
+                may_grant = code in one.grantable
+                self.insert("public.role_permissions", {**carried, "grantable": may_grant})
             for other in one.inherits:
                 self._connection.execute(
                     """
@@ -352,6 +353,15 @@ class _Builder:
         # Counting ends with a customer of an organization without a bound: count again.
         counted = "public.customer_counts"
         self.insert(counted, FACTORIES[counted](tenant, "leaf"))
+        self.insert(
+            "public.invitations",
+            {
+                "business_id": tenant.id,
+                "id": fixed_id("invitation of a chief"),
+                "email_normalized": "chief@invited.example",
+                "role_id": self._role_id(tenant.business, "chief"),
+            },
+        )
         for entry in ACCESS_LISTS:
             member, role = entry.member, entry.role
             self.insert(

@@ -212,8 +212,8 @@ GATES = (
             "private.tg_businesses_timezone()": "the schema comes from the directory and is"
             " quoted by %I; "
             "values are parameters",
-            "explain_access(text,uuid,text)": "the caller's text is only compared with the catalog;"
-            " runs the policy of that table as the caller",
+            "explain_access(text,uuid,text)": "the caller's text is only compared with the"
+            " catalog; runs the policy of that table as the caller",
             "explain_rule(text,uuid,text,boolean)": "the table is one of the API's, compared with the"
             " catalog and quoted by %I; the id is a parameter",
         },
@@ -291,7 +291,8 @@ GATES = (
                 ),
                 "a question about a text; reads numbering plans and character tables alone",
             ),
-            "revoke_api_key(uuid,uuid)": "looks first whether the caller made the key; else it checks",
+            "revoke_api_key(uuid,uuid)": "looks first whether the caller made the key; else it"
+            " checks",
             "remove_member(uuid,uuid)": "looks first whether the caller is leaving; else it checks",
         },
     ),

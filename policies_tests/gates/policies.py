@@ -28,7 +28,7 @@ _BUSINESSES = (
     r"::uuid\[\]\)"
 )
 _KEYS = r"\( SELECT my_record_keys\(''[a-z_.]+''::text\) AS my_record_keys\)"
-#: Tables of records: the same, and for whoever does not reach all of them what the record carries.
+#: Tables of records: the same, and what the record carries for whoever does not reach them all.
 _RECORD = (
     rf"^\(\({_BUSINESSES}\) AND \(\({_KEYS} IS NULL\) OR \(\(ARRAY\[business_id, id, department_id, "
     r"[a-z_, ]+,\s+CASE\s+WHEN \(COALESCE\(department_id, [a-z_, ]+\) IS NULL\) "

@@ -202,8 +202,8 @@ as $$
     from placed q group by 1, 2, 3, 4, 5, 6, 7
   ), per_home as (
     select b.principal_id, b.permission, b.database_name, b.schema_name, b.user_id,
-      coalesce(array_agg(b.business_id) filter (where b.is_reached and not b.needs_mfa), '{}') as business_ids,
-      array_agg(b.business_id) filter (where b.is_reached and b.needs_mfa) as mfa_business_ids,
+      coalesce(array_agg(b.business_id order by b.business_id) filter (where b.is_reached and not b.needs_mfa), '{}') as business_ids,
+      array_agg(b.business_id order by b.business_id) filter (where b.is_reached and b.needs_mfa) as mfa_business_ids,
       bool_or(b.is_reached and (not b.is_whole or b.has_denied)) as is_limited, min(b.expires_at) as expires_at
     from per_business b group by 1, 2, 3, 4, 5
   ), keys as (
