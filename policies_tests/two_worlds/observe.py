@@ -28,12 +28,12 @@ _FIELDS = (
 )
 _ERRORS = {pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.NONFATAL_ERROR, pq.ExecStatus.BAD_RESPONSE}
 _UUID = rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-#: What the database makes up: ids, tokens, times, the random end of a slug.
+#: What the database makes up: ids, tokens, times, the random ends of slugs and keys.
 _MADE_UP = re.compile(
     _UUID
     + rb"|\b[0-9a-f]{32,64}\b"
     + rb"|\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?:[+-]\d\d(?::?\d\d)?)?"
-    + rb"|(?<=-)[0-9a-f]{6}(?:[0-9a-f]{2})?\b"
+    + rb"|(?<=[-_])(?:[0-9a-f]{64}|[0-9a-f]{8}|[0-9a-f]{6})\b"
 )
 _ONE_UUID = re.compile(_UUID)
 
