@@ -36,6 +36,8 @@ _MADE_UP = re.compile(
     + rb"|(?<=[-_])(?:[0-9a-f]{64}|[0-9a-f]{8}|[0-9a-f]{6})\b"
 )
 _ONE_UUID = re.compile(_UUID)
+#: A set of ids: its order means nothing.
+_UUIDS = re.compile(rb"\{" + _UUID + rb"(?:," + _UUID + rb")+\}")
 
 Row = tuple[bytes, ...]
 
@@ -152,7 +154,8 @@ class WorldRun:
 
     def canonical(self, answer: Answer) -> Answer:
         """The answer with everything made up in its order of appearance, and its rows sorted."""
-        masked = sorted(answer.rows, key=lambda row: [self._named(one, False) for one in row])
+        whole = [tuple(map(_ordered, row)) for row in answer.rows]
+        masked = sorted(whole, key=lambda row: [self._named(one, False) for one in row])
         rows = (tuple(self._named(one, True) for one in row) for row in masked)
         return Answer(tuple(self._named(one, True) for one in answer.head), tuple(sorted(rows)))
 
@@ -168,6 +171,12 @@ class WorldRun:
             return self._names[found]
 
         return _MADE_UP.sub(name, value.replace(self.database, b"<database>"))
+
+
+def _ordered(value: bytes) -> bytes:
+    if _UUIDS.fullmatch(value):
+        return b"{" + b",".join(sorted(value[1:-1].split(b","))) + b"}"
+    return value
 
 
 def _text(value: bytes | None) -> bytes:
