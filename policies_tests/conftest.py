@@ -33,6 +33,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="try every mutant and print what noticed it (minutes) instead of a sample",
     )
+    parser.addoption(
+        "--full-proof",
+        action="store_true",
+        help="non-interference and HTTP: thousands of examples and every planted leak",
+    )
+    parser.addoption(
+        "--fuzz-seed",
+        type=int,
+        help="the seed of generated programs; a --full-proof run without it draws one",
+    )
 
 
 @dataclass
@@ -95,6 +105,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if deselected:
         config.hook.pytest_deselected(items=deselected)
         items[:] = [item for item in items if item.name != unwanted]
+
+
+@pytest.fixture(scope="session")
+def fuzz_seed(pytestconfig: pytest.Config) -> int:
+    """What generated programs start from: fixed in the ordinary run, which repeats itself."""
+    given = pytestconfig.getoption("--fuzz-seed")
+    if given is not None:
+        return int(given)
+    return secrets.randbelow(2**32) if pytestconfig.getoption("--full-proof") else 0
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""The proof over HTTP: through the real PostgREST, on connections that tenants share."""
