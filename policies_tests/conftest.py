@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from .api_cells import ApiCells
 from .catalog import Connection
 from .cell import Cell
 from .cells import CellFactory
+from .evidence import Evidence, handed_over, proof_directory
 from .people import Persona
 from .specification import Specification, load_specification
 from .world import World, build_world
@@ -33,15 +33,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="try every mutant and print what noticed it (minutes) instead of a sample",
     )
-
-
-@dataclass
-class Evidence:
-    """What a run tried, for the line at its end."""
-
-    cells: int = 0
-    seconds: float = 0.0
-    mutants: Counter[str] = field(default_factory=Counter)
+    parser.addoption(
+        "--full-proof",
+        action="store_true",
+        help="every trial, example and mutant instead of a sample (minutes)",
+    )
 
 
 _EVIDENCE = pytest.StashKey[Evidence]()
@@ -56,18 +52,19 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Under xdist the tests run in workers, which hand over what they tried."""
     output = getattr(session.config, "workeroutput", None)
     seen = session.config.stash.get(_EVIDENCE, None)
-    if output is not None and seen is not None:
-        output["isolation"] = (seen.cells, seen.seconds, dict(seen.mutants))
+    if seen is None:
+        return
+    if output is not None:
+        output["isolation"] = handed_over(seen)
+    elif directory := proof_directory():
+        seen.write(directory)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """xdist: a worker is done."""
-    cells, seconds, mutants = getattr(node, "workeroutput", {}).get("isolation", (0, 0.0, {}))
-    total = node.config.stash.setdefault(_EVIDENCE, Evidence())
-    total.cells += cells
-    total.seconds += seconds
-    total.mutants += Counter(mutants)
+    if tried := getattr(node, "workeroutput", {}).get("isolation"):
+        node.config.stash.setdefault(_EVIDENCE, Evidence()).add(tried)
 
 
 def pytest_terminal_summary(
@@ -82,6 +79,9 @@ def pytest_terminal_summary(
     if seen.mutants:
         by = ", ".join(f"{name} {count}" for name, count in seen.mutants.most_common())
         terminalreporter.write_line(f"isolation: {seen.mutants.total()} mutants, noticed by: {by}")
+    if seen.races:
+        count = sum(one.get("trials", 0) for one in seen.races.values())
+        terminalreporter.write_line(f"isolation: {len(seen.races)} races, {count:,} trials")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -89,6 +89,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     unwanted = (
         "test_a_sample_of_mutants_is_noticed"
         if config.getoption("--all-mutants", default=False)
+        or config.getoption("--full-proof", default=False)
         else "test_every_mutant_is_noticed"
     )
     deselected = [item for item in items if item.name == unwanted]

@@ -1,0 +1,65 @@
+"""Every race holds, and its naive version is seen to lose in the same harness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tenantry_cli.testing import Database
+
+from ..evidence import Evidence
+from .cache import CACHE
+from .deliveries import DELIVERIES
+from .invitations import INVITATIONS
+from .members import MEMBERS
+from .organizations import ORGANIZATIONS
+from .quotas import QUOTAS
+from .race import Race, Track, track
+from .statuses import STATUSES
+
+RACES = (*INVITATIONS, *MEMBERS, *ORGANIZATIONS, *QUOTAS, *STATUSES, *DELIVERIES, *CACHE)
+
+#: Races that the product loses. An entry that is not needed any more fails.
+OPEN = {
+    "sixteen customers in two businesses": "the count is locked per business, the plan is not",
+    "resend against revoke": "resend_invitation looks before it locks",
+    "eight organizations of one name": "a chosen slug is looked up before it is taken",
+    "eight businesses of one name": "a chosen slug is looked up before it is taken",
+}
+each_race = pytest.mark.parametrize("race", [pytest.param(one, id=one.name) for one in RACES])
+
+
+def _is_lost(name: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.xfail(reason=OPEN[name], strict=True)] if name in OPEN else []
+
+
+@pytest.fixture(scope="module")
+def sound(race_database: Callable[[], Database]) -> Iterator[Track]:
+    with track(race_database()) as one:
+        yield one
+
+
+@pytest.mark.parametrize(
+    "race", [pytest.param(one, id=one.name, marks=_is_lost(one.name)) for one in RACES]
+)
+def test_the_invariant_holds(sound: Track, race: Race, trials: int, evidence: Evidence) -> None:
+    result = sound.run(race, trials)
+    evidence.race(race, result)
+    assert not result.violations, race.invariant
+
+
+@each_race
+def test_the_naive_version_loses(
+    race_database: Callable[[], Database], race: Race, trials: int, evidence: Evidence
+) -> None:
+    is_full = trials > 50
+    with track(race_database(), is_naive=True) as naive:
+        race.naive(naive.scenery.session)
+        result = naive.run(race, trials // 4 if is_full else 20, find_one=not is_full)
+    evidence.race(race, result, is_naive=True)
+    assert result.violations, f"the harness cannot see: {race.invariant}"
+
+
+def test_names_are_unique() -> None:
+    assert len({one.name for one in RACES}) == len(RACES)
