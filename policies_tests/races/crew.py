@@ -94,11 +94,11 @@ class Crew:
 def _work(session: Session, call: Call, barrier: Barrier) -> Outcome:
     outcome = Outcome()
     for number, step in enumerate(call.steps):
-        _try(session, call.user_id, step, outcome, barrier if number == 0 else None)
+        attempt(session, call.user_id, step, outcome, barrier if number == 0 else None)
     return outcome
 
 
-def _try(
+def attempt(
     session: Session,
     user_id: UUID | None,
     step: tuple[str, tuple[object, ...]],

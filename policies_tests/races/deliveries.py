@@ -1,7 +1,7 @@
 """Calls, messages and requests that arrive many times at the same moment.
 
-tests/database/test_communications.py and tests/functions/test_on_database.py send 64 deliveries through
-the same code; here are the naive versions that show that such a race can be lost.
+tests/database/test_communications.py and tests/functions/test_on_database.py send 64 deliveries
+through the same code; here are the naive versions that show that such a race can be lost.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ OPEN = {
 each_race = pytest.mark.parametrize("race", [pytest.param(one, id=one.name) for one in RACES])
 
 
-def _is_lost(name: str) -> list[pytest.MarkDecorator]:
+def is_lost(name: str) -> list[pytest.MarkDecorator]:
     return [pytest.mark.xfail(reason=OPEN[name], strict=True)] if name in OPEN else []
 
 
@@ -41,7 +41,7 @@ def sound(race_database: Callable[[], Database]) -> Iterator[Track]:
 
 
 @pytest.mark.parametrize(
-    "race", [pytest.param(one, id=one.name, marks=_is_lost(one.name)) for one in RACES]
+    "race", [pytest.param(one, id=one.name, marks=is_lost(one.name)) for one in RACES]
 )
 def test_the_invariant_holds(sound: Track, race: Race, trials: int, evidence: Evidence) -> None:
     result = sound.run(race, trials)
