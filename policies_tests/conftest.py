@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from tenantry_cli.stack.database import clone_database, drop_database
+from tenantry_cli.stack.database import Server, clone_database, drop_database
 from tenantry_cli.testing import Database
 
 from .api_cells import ApiCells
 from .catalog import Connection
 from .cell import Cell
 from .cells import CellFactory
-from .evidence import Evidence, handed_over, proof_directory
+from .evidence import Evidence, handed_over, proof_directory, write_run
 from .people import Persona
 from .specification import Specification, load_specification
 from .world import World, build_world
@@ -44,8 +44,11 @@ _EVIDENCE = pytest.StashKey[Evidence]()
 
 
 @pytest.fixture(scope="session")
-def evidence(pytestconfig: pytest.Config) -> Evidence:
-    return pytestconfig.stash.setdefault(_EVIDENCE, Evidence())
+def evidence(pytestconfig: pytest.Config, database_server: Server) -> Evidence:
+    seen = pytestconfig.stash.setdefault(_EVIDENCE, Evidence())
+    with database_server.administer("postgres") as connection:
+        seen.postgres = str(connection.info.parameter_status("server_version"))
+    return seen
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -56,8 +59,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     if output is not None:
         output["isolation"] = handed_over(seen)
-    elif directory := proof_directory():
-        seen.write(directory)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -73,6 +74,9 @@ def pytest_terminal_summary(
     seen = config.stash.get(_EVIDENCE, None)
     if seen is None:
         return
+    if directory := proof_directory():
+        seen.write(directory)
+        write_run(directory, terminalreporter.stats, is_full=config.getoption("--full-proof"))
     if seen.cells:
         rate = seen.cells / seen.seconds
         terminalreporter.write_line(f"isolation: {seen.cells:,} cells, {rate:,.0f} per second")

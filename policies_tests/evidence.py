@@ -1,7 +1,7 @@
 """What a run tried: figures for the line at its end, and files for the report.
 
-With TENANTRY_PROOF_DIR set, a run writes matrix.json, mutation.json, gates.json and races.json there.
-Under xdist the test processes hand over what they tried, and the figures add up.
+With TENANTRY_PROOF_DIR set, a run writes matrix.json, mutation.json, gates.json, races.json and
+run.json there. Under xdist the test processes hand over what they tried, and the figures add up.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Evidence:
     planted: Counter[str] = field(default_factory=Counter)
     #: name -> figures of a race
     races: dict[str, dict[str, Any]] = field(default_factory=dict)
+    postgres: str = ""
 
     def race(self, race: Race, result: Result, *, is_naive: bool = False) -> None:
         prefix = "naive_" if is_naive else ""
@@ -57,6 +58,7 @@ class Evidence:
         self.cells += other["cells"]
         self.seconds += other["seconds"]
         self.survivors += other["survivors"]
+        self.postgres = other["postgres"] or self.postgres
         for name in ("mutants", "by_cell", "by_kind", "gates", "planted"):
             getattr(self, name).update(other[name])
         for name, figures in other["races"].items():
@@ -76,9 +78,29 @@ class Evidence:
             sections["gates"] = {"findings": dict(self.gates), "planted": dict(self.planted)}
         if self.races:
             sections["races"] = {"races": self.races}
+        sections["versions"] = {"postgres": self.postgres}
         for name, content in sections.items():
-            text = json.dumps(content, indent=1, sort_keys=True)
-            (directory / f"{name}.json").write_text(text + "\n")
+            write_json(directory / f"{name}.json", content)
+
+
+def write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def write_run(directory: Path, stats: Mapping[str, list[Any]], *, is_full: bool) -> None:
+    """run.json: how the tests of each file ended, and which failed.
+
+    A test that is expected to fail counts as failed: the proof has a hole there.
+    """
+    outcomes: dict[str, Counter[str]] = {}
+    failed: list[str] = []
+    for outcome in ("passed", "failed", "error", "skipped", "xfailed", "xpassed"):
+        for report in stats.get(outcome, ()):
+            outcomes.setdefault(report.nodeid.partition("::")[0], Counter())[outcome] += 1
+            if outcome not in ("passed", "skipped"):
+                failed.append(report.nodeid)
+    content = {"is_full": is_full, "outcomes": outcomes, "failed": sorted(failed)}
+    write_json(directory / "run.json", content)
 
 
 def proof_directory() -> Path | None:

@@ -1,11 +1,11 @@
-"""Everything that changes rights, at random, at once: afterwards the cache says what the tables say."""
+"""Whatever changes rights, at random and at once; then the cache says what the tables say."""
 
 from __future__ import annotations
 
 import random
 
 from .crew import Call, Outcome, Session
-from .naive import rewrite
+from .naive import PAUSE, rewrite
 from .race import Race, Trial, complaint
 from .scenery import Scenery
 
@@ -88,15 +88,8 @@ def without_user_locks(session: Session) -> None:
     rewrite(
         session,
         "private.refresh_user_access",
-        (r"perform pg_advisory_xact_lock\([^;]*\);", "null;"),
-        (r"(?s)delete from private\.user_access.*?where a\.user_id = any \(users\);",
-         "delete from private.user_access a where a.user_id = any (users);"
-         " perform pg_sleep(0.002);"),
-        (r"from private\.compute_user_access\(users\) c;",
-         "from private.compute_user_access(users) c on conflict (user_id, permission,"
-         " home_database, home_schema) do update set business_ids = excluded.business_ids;"),
-        (r"group by 1, 2;", "group by 1, 2 on conflict (user_id, permission) do nothing;"),
-    )  # fmt: skip
+        (r"perform pg_advisory_xact_lock\([^;]*\);", PAUSE),
+    )
 
 
 CACHE = (

@@ -18,7 +18,7 @@ from tenantry_cli.testing import Database
 Row = dict[str, Any]
 Session = psycopg.Connection[Row]
 
-#: Deadlock found, serialization failure: nothing of the transaction stays, and a caller tries again.
+#: Deadlock, serialization failure: nothing of the transaction stays, and a caller tries again.
 RETRIED = frozenset({"40P01", "40001"})
 _MOST_WORKERS = 16
 _MOST_RETRIES = 50

@@ -67,7 +67,7 @@ def put_gates(session: Session, functions: Iterable[str]) -> None:
 
 @dataclass
 class Played:
-    """What the orders gave. `violations` name the order: 0011 is all of the first, then the second."""
+    """What the orders gave. `violations` name the order: 0011 is the first, then the second."""
 
     orders: int = 0
     waits: int = 0

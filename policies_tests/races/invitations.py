@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .crew import Outcome, Session
-from .naive import LOCK_BUSINESS, PAUSE, rewrite
+from .naive import PAUSE, rewrite, without_business_lock
 from .race import Race, Trial, complaint
 from .scenery import Office, Person, Scenery
 
@@ -15,10 +15,10 @@ _INVITE = "select * from invite_member(business_id => %s, email => %s, role => %
 
 def _accept_without_lock(session: Session) -> None:
     """Looks at the invitation first and trusts what it saw; a second joining is no error."""
+    without_business_lock(session)
     rewrite(
         session,
         "public.accept_invitation",
-        LOCK_BUSINESS,
         (r"and i\.status = 'pending' and i\.expires_at > now\(\)",
          "and v_invitation.status = 'pending' and v_invitation.expires_at > now()"),
         (r" where m\.status = 'removed'", ""),
@@ -117,7 +117,7 @@ def _invite_twice(scenery: Scenery) -> Trial:
 
 
 def _invite_without_lock(session: Session) -> None:
-    rewrite(session, "public.invite_member", LOCK_BUSINESS)
+    without_business_lock(session)
     session.execute("drop index invitations_pending_key")
 
 
@@ -142,9 +142,8 @@ def _resend_and_revoke(scenery: Scenery) -> Trial:
 
 
 def _resend_without_lock(session: Session) -> None:
+    without_business_lock(session)
     rewrite(session, "public.resend_invitation", (r"  return query", f"  {PAUSE} return query"))
-    rewrite(session, "public.invite_member", LOCK_BUSINESS)
-    rewrite(session, "public.revoke_invitation", LOCK_BUSINESS)
 
 
 INVITATIONS = (

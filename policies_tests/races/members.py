@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .crew import Call, Outcome, Session
-from .naive import LOCK_BUSINESS, LOCK_ROW, PAUSE, rewrite
+from .naive import LOCK_ROW, PAUSE, rewrite, without_business_lock
 from .race import Race, Trial, complaint
 from .scenery import Office, Person, Scenery
 
@@ -66,11 +66,10 @@ def _in_a_ring(
 
 def without_locks(session: Session) -> None:
     """Counts owners, and changes members, without making others wait."""
-    rewrite(session, "public.remove_member", LOCK_BUSINESS)
+    without_business_lock(session)
     rewrite(
         session,
         "public.change_member_roles",
-        LOCK_BUSINESS,
         (r"  delete from public\.membership_roles", f"{PAUSE} delete from public.membership_roles"),
     )
     rewrite(session, "private.tg_last_owner", LOCK_ROW)

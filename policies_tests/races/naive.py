@@ -12,7 +12,6 @@ from .crew import Session
 
 #: What stands in for a lock: long enough for the others to read the same.
 PAUSE = "perform pg_sleep(0.004);"
-LOCK_BUSINESS = (r"perform private\.lock_business\([^;]*\);", PAUSE)
 LOCK_ROW = (r" for no key update;", f"; {PAUSE}")
 
 
@@ -28,3 +27,8 @@ def rewrite(session: Session, function: str, *changes: tuple[str, str]) -> None:
         text, found = re.subn(pattern, lambda _, new=replacement: new, text)
         assert found, f"{function} has no {pattern}"
     session.execute(text.encode())
+
+
+def without_business_lock(session: Session) -> None:
+    """Functions that change members lock nothing first."""
+    rewrite(session, "private.lock_business", LOCK_ROW)

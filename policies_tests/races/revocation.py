@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event, Thread
+from uuid import UUID
 
 import psycopg
 
 from tenantry_cli.testing import Database
 
 from .crew import Session, enter, open_session
-from .scenery import Office, Person, Scenery
+from .scenery import Office, Scenery
 
 _WARM = 10
 _MOST_STATEMENTS = 2000
@@ -33,11 +34,19 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Right:
+    """Somebody (a user or an API key) who may do something, and how that is taken away."""
+
+    principal_id: UUID
+    revoke: Callable[[], object]
+
+
+@dataclass(frozen=True)
 class Revocation:
-    """Takes the right of the second member of the office; commits."""
+    """Gives a right in the office, which has an owner and an admin and one customer."""
 
     name: str
-    revoke: Callable[[Scenery, Office], None]
+    arrange: Callable[[Scenery, Office], Right]
 
 
 @dataclass
@@ -55,33 +64,35 @@ class Delay:
         return sum(count > 0 for count in self.statements)
 
 
-def _by_owner(statement: str, *more: object) -> Callable[[Scenery, Office], None]:
-    def revoke(scenery: Scenery, office: Office) -> None:
-        owner, member = office.people
-        with scenery.session.transaction():
-            enter(scenery.session, owner.user_id)
-            scenery.rows(statement, office.business_id, member.membership_id, *more)
+def of_the_admin(statement: str) -> Callable[[Scenery, Office], Right]:
+    """The owner calls a function with the business and the admin's membership."""
 
-    return revoke
+    def arrange(scenery: Scenery, office: Office) -> Right:
+        owner, admin = office.people
+        return Right(
+            admin.user_id,
+            lambda: scenery.as_person(owner, statement, office.business_id, admin.membership_id),
+        )
+
+    return arrange
 
 
-def _by_operator(statement: str) -> Callable[[Scenery, Office], None]:
-    def revoke(scenery: Scenery, office: Office) -> None:
-        scenery.rows(statement, office.business_id, office.people[1].membership_id)
-
-    return revoke
+def _suspended(scenery: Scenery, office: Office) -> Right:
+    admin = office.people[1]
+    return Right(
+        admin.user_id,
+        lambda: scenery.rows(
+            "update business_memberships set status = 'suspended'"
+            " where business_id = %s and id = %s",
+            *(office.business_id, admin.membership_id),
+        ),
+    )
 
 
 REVOCATIONS = (
-    Revocation("removal", _by_owner("select remove_member(%s, %s)")),
-    Revocation("change of role", _by_owner("select change_member_roles(%s, %s, '{customer}')")),
-    Revocation(
-        "suspension",
-        _by_operator(
-            "update business_memberships set status = 'suspended' where business_id = %s"
-            " and id = %s"
-        ),
-    ),
+    Revocation("removal", of_the_admin("select remove_member(%s, %s)")),
+    Revocation("change of role", of_the_admin("select change_member_roles(%s, %s, '{customer}')")),
+    Revocation("suspension", _suspended),
 )
 WORKS = (
     Work("reads", "select id from customers where business_id = %s"),
@@ -119,9 +130,12 @@ def remembered_rights(session: Session) -> None:
 class _Worker(Thread):
     """Repeats its work until a statement gets nothing, and counts those begun after `gone`."""
 
-    def __init__(self, database: Database, office: Office, work: Work, gone: Event) -> None:
+    def __init__(
+        self, database: Database, office: Office, principal_id: UUID, work: Work, gone: Event
+    ) -> None:
         super().__init__(daemon=True)
         self._database, self._office, self._work, self._gone = database, office, work, gone
+        self._principal_id = principal_id
         self.warm = Event()
         self.before = self.after = 0
         self.ended = 0.0
@@ -132,7 +146,7 @@ class _Worker(Thread):
             with open_session(self._database, "authenticator") as session:
                 if self._work.in_transaction:
                     with session.transaction():
-                        enter(session, self._member.user_id)
+                        enter(session, self._principal_id)
                         self._repeat(session, lambda: self._gets(session))
                 else:
                     self._repeat(session, lambda: self._request(session))
@@ -140,10 +154,6 @@ class _Worker(Thread):
             self.problem = error
         finally:
             self.warm.set()
-
-    @property
-    def _member(self) -> Person:
-        return self._office.people[1]
 
     def _repeat(self, session: Session, once: Callable[[], bool]) -> None:
         for number in range(_MOST_STATEMENTS):
@@ -161,7 +171,7 @@ class _Worker(Thread):
     def _request(self, session: Session) -> bool:
         try:
             with session.transaction():
-                enter(session, self._member.user_id)
+                enter(session, self._principal_id)
                 return self._gets(session)
         except psycopg.errors.InsufficientPrivilege:
             return False
@@ -180,10 +190,11 @@ def measure(scenery: Scenery, revocation: Revocation, work: Work, trials: int) -
             "insert into customers (business_id, first_name) values (%s, 'Ana')", office.business_id
         )
         gone = Event()
-        worker = _Worker(scenery.database, office, work, gone)
+        right = revocation.arrange(scenery, office)
+        worker = _Worker(scenery.database, office, right.principal_id, work, gone)
         worker.start()
         assert worker.warm.wait(30)
-        revocation.revoke(scenery, office)
+        right.revoke()
         gone.set()
         committed = time.monotonic()
         worker.join(30)

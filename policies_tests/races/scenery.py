@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from tenantry_cli.testing import Database
 
-from .crew import Call, Row, Session, open_session
+from .crew import Call, Row, Session, enter, open_session
 
 
 @dataclass(frozen=True)
@@ -114,19 +114,19 @@ class Scenery:
         )
         return Person(one.user_id, one.email, membership)
 
+    def as_person(self, person: Person, statement: str, *parameters: object) -> list[Row]:
+        """One request of this person."""
+        with self.session.transaction():
+            enter(self.session, person.user_id)
+            return self.rows(statement, *parameters)
+
     def invite(self, office: Office, email: str, role: str = "staff") -> Row:
         """An open invitation by the owner: invitation_id, token."""
-        with self.session.transaction():
-            self.session.execute(
-                "select set_config('request.jwt.claims', %s, true)",
-                [f'{{"sub": "{office.owner.user_id}", "role": "authenticated"}}'],
-            )
-            (row,) = self.rows(
-                "select * from invite_member(business_id => %s, email => %s, role => %s)",
-                office.business_id,
-                email,
-                role,
-            )
+        (row,) = self.as_person(
+            office.owner,
+            "select * from invite_member(business_id => %s, email => %s, role => %s)",
+            *(office.business_id, email, role),
+        )
         return row
 
     def close(self) -> None:

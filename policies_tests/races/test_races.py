@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from policies_tests.evidence import Evidence
 from tenantry_cli.testing import Database
 
-from ..evidence import Evidence
 from .cache import CACHE
 from .deliveries import DELIVERIES
 from .invitations import INVITATIONS
@@ -20,18 +20,22 @@ from .statuses import STATUSES
 
 RACES = (*INVITATIONS, *MEMBERS, *ORGANIZATIONS, *QUOTAS, *STATUSES, *DELIVERIES, *CACHE)
 
-#: Races that the product loses. An entry that is not needed any more fails.
+#: Races that the product loses. An entry that is not needed any more fails, as far as one can tell:
+#: some are lost in a part of the trials only.
 OPEN = {
     "sixteen customers in two businesses": "the count is locked per business, the plan is not",
     "resend against revoke": "resend_invitation looks before it locks",
     "eight organizations of one name": "a chosen slug is looked up before it is taken",
     "eight businesses of one name": "a chosen slug is looked up before it is taken",
 }
+_BY_CHANCE = {"resend against revoke"}
 each_race = pytest.mark.parametrize("race", [pytest.param(one, id=one.name) for one in RACES])
 
 
-def is_lost(name: str) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.xfail(reason=OPEN[name], strict=True)] if name in OPEN else []
+def is_lost(name: str, *, is_certain: bool) -> list[pytest.MarkDecorator]:
+    if name not in OPEN:
+        return []
+    return [pytest.mark.xfail(reason=OPEN[name], strict=is_certain)]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,13 @@ def sound(race_database: Callable[[], Database]) -> Iterator[Track]:
 
 
 @pytest.mark.parametrize(
-    "race", [pytest.param(one, id=one.name, marks=is_lost(one.name)) for one in RACES]
+    "race",
+    [
+        pytest.param(
+            one, id=one.name, marks=is_lost(one.name, is_certain=one.name not in _BY_CHANCE)
+        )
+        for one in RACES
+    ],
 )
 def test_the_invariant_holds(sound: Track, race: Race, trials: int, evidence: Evidence) -> None:
     result = sound.run(race, trials)
@@ -56,7 +66,7 @@ def test_the_naive_version_loses(
     is_full = trials > 50
     with track(race_database(), is_naive=True) as naive:
         race.naive(naive.scenery.session)
-        result = naive.run(race, trials // 4 if is_full else 20, find_one=not is_full)
+        result = naive.run(race, trials // 4 if is_full else 100, find_one=not is_full)
     evidence.race(race, result, is_naive=True)
     assert result.violations, f"the harness cannot see: {race.invariant}"
 
