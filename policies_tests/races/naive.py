@@ -24,7 +24,7 @@ def rewrite(session: Session, function: str, *changes: tuple[str, str]) -> None:
     assert row is not None
     text = str(row["text"])
     for pattern, replacement in changes:
-        text, found = re.subn(pattern, lambda _, new=replacement: new, text)
+        text, found = re.subn(pattern, replacement.replace("\\", r"\\"), text)
         assert found, f"{function} has no {pattern}"
     session.execute(text.encode())
 

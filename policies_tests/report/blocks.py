@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from html import escape
 from typing import Literal
 
@@ -24,7 +25,12 @@ class Figure:
 
     name: str
     title: str
-    svg: str
+    draw: Callable[[], str]
+
+    @cached_property
+    def svg(self) -> str:
+        """Drawn when it is needed: drawing is what takes the time."""
+        return self.draw()
 
 
 @dataclass(frozen=True)

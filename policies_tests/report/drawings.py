@@ -66,7 +66,7 @@ def stacked_bars(by_kind: Mapping[str, Mapping[str, int]]) -> str:
 
 def race_shares(races: Mapping[str, Mapping[str, Any]]) -> str:
     """Of each race, the share of trials that broke the invariant: product and naive version."""
-    names = list(reversed(races))
+    names = list(races)[::-1]
     with mpl.rc_context(_STYLE):
         figure, panel = plt.subplots(figsize=(9, 1.1 + 0.26 * len(names)))
         for prefix, color, label, shift in (
@@ -78,6 +78,8 @@ def race_shares(races: Mapping[str, Mapping[str, Any]]) -> str:
             colors = [_BAD if prefix == "" and share else color for share in shares]
             panel.barh(places, shares, 0.34, color=colors)
             panel.plot([], [], "s", color=color, label=label)
+            if _BAD in colors:
+                panel.plot([], [], "s", color=_BAD, label="product, lost")
             for place, share in zip(places, shares, strict=True):
                 panel.text(share, place, f" {share:.0f} %", va="center", fontsize=6.5)
         panel.set_yticks(range(len(names)), names)
@@ -85,7 +87,7 @@ def race_shares(races: Mapping[str, Mapping[str, Any]]) -> str:
         panel.set_xlim(0, 112)
         panel.set_xlabel("trials that broke the invariant, %")
         panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+        panel.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
         return _svg(figure)
 
 
