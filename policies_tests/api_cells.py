@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from psycopg import sql
 
 from .calls import Calls
 from .catalog import Connection
 from .cell import Cell, Predict
-from .oracle import NOT_HOME, Expectation, Oracle, refused
+from .oracle import NOT_HOME, Expectation, Oracle, Row, refused
 from .people import ALPHA_ONE, BUSINESSES, UNKNOWN, Business, Persona
 from .rows import Tenant
 from .specification import Function, View
 from .world import World
-
-
-def _is_user(persona: Persona) -> bool:
-    """Whether the token names a user, known or not."""
-    if persona.subject is None:
-        return persona.user_id is not None
-    try:
-        uuid.UUID(persona.subject)
-    except ValueError:
-        return False
-    return True
 
 
 class ApiCells:
@@ -83,18 +73,63 @@ class ApiCells:
             ends = Calls.SERVICE_ENDS if is_service else Calls.ENDS
             done = Expectation(sqlstate=ends.get(one.name))
             if one.requires == "signed_in":
-                if not _is_user(persona) or persona.role != "authenticated":
-                    return refused()
-                # A token for a user who is gone cannot found anything.
-                founds = one.name == "create_organization" and persona.user_id is None
-                return refused("23503") if founds else done
+                # A token for a user who is gone, an API key, an ended session: nobody of these.
+                is_person = persona.user_id is not None and persona.subject is None
+                is_open = not persona.is_anonymous and not persona.session_was_ended
+                return (
+                    done if is_person and is_open and persona.role == "authenticated" else refused()
+                )
             if one.requires in (None, "self"):
                 return done
             if is_service:
                 return self._job(one, business, done)
-            return done if self._holds(persona, one, business) else refused()
+            if not self._holds(persona, one, business):
+                return refused()
+            return self._beyond(persona, one, business) or done
 
         return predict
+
+    def _beyond(self, persona: Persona, one: Function, business: Business) -> Expectation | None:
+        """What stops somebody who holds the permission; None for nothing."""
+        oracle, permission = self._oracle, one.requires or ""
+        reach = oracle.rights_in(persona, business).get(permission)
+        if one.whole and reach and not reach.is_whole:
+            return refused()
+        if one.creates and not oracle.may_create(persona, permission, business):
+            return refused()
+        roles = oracle.system_roles(persona, business)
+        if one.rank and one.rank not in roles:
+            return refused()
+        if one.grants and not roles & self._world.specification.granting_roles:
+            return refused()
+        if one.name == "create_api_key":
+            return self._api_key(persona, business)
+        if one.name == "unshare_record" and not oracle.holds(persona, "members.write", business):
+            return refused("PT404")
+        for record in one.records:
+            if refusal := self._of_record(persona, record, business):
+                return refusal
+        return None
+
+    def _of_record(
+        self, persona: Persona, record: Mapping[str, Any], business: Business
+    ) -> Expectation | None:
+        resource, permission = record["resource"], record["permission"]
+        hub = self._world.tenants[business.name].ids[resource]
+        row = self._world.rows[f"public.{resource}"][str(business.id), str(hub)]
+        if self._oracle.reaches(persona, permission, business, resource, row):
+            return None
+        is_held = self._oracle.holds(persona, permission, business)
+        return refused("PT404") if is_held or record.get("always") else None
+
+    def _api_key(self, persona: Persona, business: Business) -> Expectation | None:
+        """A key has what its maker has, and acts as a member."""
+        if not self._oracle.holds(persona, "channels.read", business):
+            return refused()
+        is_member = any(
+            one.business == business and one.status == "active" for one in persona.memberships
+        )
+        return None if is_member else refused("PT409")
 
     def _job(self, one: Function, business: Business, done: Expectation) -> Expectation:
         if one.plane == "tenant" and not business.is_here:
@@ -142,6 +177,9 @@ class ApiCells:
                 return Expectation()
             if persona.role != "authenticated":
                 return refused()
+            if view.rows_of is not None:
+                seen = Counter(row["business_id"] for row in self._visible(persona, view.rows_of))
+                return Expectation(keys=frozenset((key, str(n)) for key, n in seen.items()))
             return Expectation(
                 keys=frozenset(
                     (str(one.id), str(shown[str(one.id)]))
@@ -153,33 +191,39 @@ class ApiCells:
 
         count = sql.SQL("select {}::text, count(*)::text from {} group by 1").format(key, name)
         yield self._cell(label, "rows per business", count, rows)
-        for column, permission in view.columns.items():
+        for column, source in view.columns.items():
             yield self._cell(
                 label,
                 f"businesses with a {column}",
                 sql.SQL(
                     "select distinct {}::text from {} where coalesce({}::text, '0') <> '0'"
                 ).format(key, name, sql.Identifier(column)),
-                self._filled(view, permission),
+                self._filled(view, source),
             )
         write = sql.SQL("update {} set {} = {}").format(name, key, key)
         # None is simple enough to be updatable, which Postgres says before it looks at grants.
         yield self._cell(label, "write", write, lambda _: refused("55000"))
 
-    def _filled(self, view: View, permission: str) -> Predict:
-        """A column that needs a permission of its own is empty without it."""
+    def _visible(self, persona: Persona, table: str) -> list[Row]:
+        one = self._world.specification.tables[f"public.{table}"]
+        keys = self._oracle.visible(persona, one) or frozenset()
+        return [self._world.rows[one.label][key] for key in keys]
+
+    def _filled(self, view: View, source: tuple[str, str, str]) -> Predict:
+        """A column has only what the caller sees of the table behind it."""
+        table, column, target = source
+        assert view.rows_of is not None
+        rows_of = view.rows_of
 
         def predict(persona: Persona) -> Expectation:
             if persona.role != "authenticated":
                 return Expectation() if persona.role == "service_role" else refused()
+            behind = {(row["business_id"], row[column]) for row in self._visible(persona, table)}
             return Expectation(
                 keys=frozenset(
-                    (str(one.id),)
-                    for one in BUSINESSES
-                    if all(
-                        self._oracle.holds(persona, p, one, "tenant")
-                        for p in (*view.needs, permission)
-                    )
+                    (row["business_id"],)
+                    for row in self._visible(persona, rows_of)
+                    if (row["business_id"], row[target]) in behind
                 )
             )
 

@@ -39,7 +39,7 @@ def _business_calls(
             "organization_id": t.business.organization.id, "name": "New", "country": "US",
         },
         "invite_member": lambda t: {
-            "business_id": t.id, "email": "new@invited.example", "role": "viewer",
+            "business_id": t.id, "email": "new@invited.example", "role": "nothing",
         },
         "revoke_invitation": lambda t: {
             "business_id": t.id, "invitation_id": sample("invitations", t.business),
@@ -49,10 +49,74 @@ def _business_calls(
         },
         "change_member_roles": lambda t: {
             "business_id": t.id, "membership_id": t.ids["business_memberships"],
-            "roles": ["customer"],
+            "roles": ["nothing"],
         },
         "remove_member": lambda t: {
             "business_id": t.id, "membership_id": t.ids["business_memberships"],
+        },
+        "suspend_member": lambda t: {
+            "business_id": t.id, "membership_id": t.ids["business_memberships"],
+        },
+        "reactivate_member": lambda t: {
+            "business_id": t.id, "membership_id": t.ids["business_memberships"],
+        },
+        "transfer_ownership": lambda t: {
+            "business_id": t.id, "membership_id": t.ids["business_memberships"],
+        },
+        "create_role": lambda t: {"business_id": t.id, "code": "new_role", "name": "New"},
+        "update_role": lambda t: {
+            "business_id": t.id, "role_id": t.ids["roles"], "name": "Changed",
+        },
+        "delete_role": lambda t: {"business_id": t.id, "role_id": t.ids["roles"]},
+        "create_department": lambda t: {"business_id": t.id, "name": "New", "kind": "it"},
+        "update_department": lambda t: {
+            "business_id": t.id, "department_id": t.ids["departments"], "name": "Changed",
+        },
+        "delete_department": lambda t: {
+            "business_id": t.id, "department_id": t.ids["departments"],
+        },
+        "assign_department_role": lambda t: {
+            "business_id": t.id, "department_id": t.ids["departments"],
+            "membership_id": t.ids["business_memberships"], "role": "nothing",
+        },
+        "remove_department_role": lambda t: {
+            "business_id": t.id, "department_id": t.ids["departments"],
+            "membership_id": t.ids["business_memberships"], "role": "role_hub",
+        },
+        "set_member_permission": lambda t: {
+            "business_id": t.id, "membership_id": t.ids["business_memberships"],
+            "permission": "channels.read", "effect": "deny",
+        },
+        "clear_member_permission": lambda t: {
+            "business_id": t.id, "membership_id": t.ids["business_memberships"],
+            "permission": "channels.read",
+        },
+        "create_api_key": lambda t: {
+            "business_id": t.id, "name": "New", "scopes": ["channels.read"],
+        },
+        "revoke_api_key": lambda t: {"business_id": t.id, "api_key_id": t.ids["api_keys"]},
+        "set_mfa_requirement": lambda t: {
+            "organization_id": t.business.organization.id, "required": False,
+        },
+        "add_domain": lambda t: {
+            "business_id": t.id, "host": "new.domain.example", "audience": "staff",
+        },
+        "remove_domain": lambda t: {
+            "business_id": t.id, "domain_id": t.ids["business_domains"],
+        },
+        "verify_domain": lambda t: {
+            "business_id": t.id, "domain_id": t.ids["business_domains"],
+        },
+        "share_record": lambda t: {
+            "business_id": t.id, "resource": "customers", "resource_id": t.ids["customers"],
+            "verbs": ["read"], "membership_id": t.ids["business_memberships"],
+        },
+        "unshare_record": lambda t: {
+            "business_id": t.id, "share_id": t.ids["access_control_lists"],
+        },
+        "invite_portal_customer": lambda t: {
+            "business_id": t.id, "customer_id": t.ids["customers"],
+            "email": "new@portal.example",
         },
         "connect_provider": lambda t: {
             "business_id": t.id, "provider": "twilio", "account_ref": "AC" + "0" * 32,
@@ -126,6 +190,28 @@ def _plain_calls() -> dict[str, Arguments]:
         "normalize_email": {"raw": "Ana@Example.com"},
         "is_valid_email": {"raw": "ana@example.com"},
         "my_businesses": {},
+        "my_permissions": {},
+        "my_sessions": {},
+        "revoke_session": {"session_id": ALPHA_ONE.id},
+        "revoke_other_sessions": {},
+        "authenticate_api_key": {"key_hash": "0" * 64},
+        "explain_access": {"table": "customers", "id": ALPHA_ONE.id, "verb": "select"},
+        "explain_rule": {
+            "table": "customers",
+            "id": ALPHA_ONE.id,
+            "verb": "select",
+            "is_allowed": False,
+        },
+        "may_insert": {"table": "customers", "business_id": ALPHA_ONE.id},
+        "may_create": {"business_id": ALPHA_ONE.id, "permission": "customers.write"},
+        "may_access_record": {
+            "resource": "customers",
+            "business_id": ALPHA_ONE.id,
+            "record_id": ALPHA_ONE.id,
+            "permission": "customers.read",
+        },
+        "my_record_keys": {"permission": "customers.read"},
+        "my_denied_ids": {"permission": "customers.read"},
         "my_business_ids": {"permission": "customers.read"},
         "my_metric_differences": {},
     }
@@ -150,11 +236,16 @@ class Calls:
     #: rows are nobody's own), and one row too few has arrived.
     ENDS: Mapping[str, str] = {
         "accept_invitation": "PT404",
+        "revoke_session": "PT404",
+        "delete_role": "PT409",
         "add_import_rows": "PT404",
         "check_import": "PT404",
         "commit_import": "PT404",
     }
-    SERVICE_ENDS: Mapping[str, str] = {"commit_import": "PT409"}
+    #: A job is no person: it has no sessions, and makes no key for itself.
+    SERVICE_ENDS: Mapping[str, str] = {
+        "commit_import": "PT409", "delete_role": "PT409", "create_api_key": "42501",
+    }  # fmt: skip
     #: Asked with a user, a business and a role; test_functions has their truth table.
     ABOUT_USERS = frozenset({
         "can_access_business", "has_business_role", "is_business_admin",

@@ -55,6 +55,8 @@ def held_rows(connection: Connection, catalog: Catalog, relation: Relation) -> d
     for reference in catalog.references:
         if reference.target != relation.label or reference.on_delete not in "ar":
             continue
+        if reference.table == reference.target and reference.on_delete == "a":
+            continue  # asked at the end of the statement, which took both
         child = catalog.relations[reference.table]
         join = sql.SQL(" and ").join(
             sql.SQL("c.{} = t.{}").format(sql.Identifier(own), sql.Identifier(target))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from psycopg import sql
 
@@ -25,6 +26,14 @@ from .world import World, own_token
 
 #: Columns that a trigger normalises and refuses when it cannot.
 _NORMALISED = {"public.contact_points": ("raw",), "public.channels": ("address",)}
+
+
+def assignments(changes: Mapping[str, object]) -> sql.Composable:
+    """`a = 1, b = null`"""
+    return sql.SQL(", ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value))
+        for name, value in changes.items()
+    )
 
 
 class NewRowCells(TableCells):
@@ -50,22 +59,31 @@ class NewRowCells(TableCells):
         yield from self._references()
 
     def _new(self, tenant: Tenant, token: str, **changes: object) -> sql.Composable:
-        row = FACTORIES[self._table.label](tenant, token) | changes
-        if not self._for_service and self._table.insert_columns:
-            assert self._table.key is not None
-            allowed = {self._table.key, *self._table.insert_columns, *changes}
-            row = {name: value for name, value in row.items() if name in allowed}
+        row = self._values(tenant, token, **changes)
         return sql.SQL("insert into {} ({}) values ({})").format(
             self._name,
             sql.SQL(", ").join(map(sql.Identifier, row)),
             sql.SQL(", ").join(map(sql.Literal, row.values())),
         )
 
-    def _insert(self, business: Business) -> Predict:
-        table, oracle = self._table, self._oracle
+    def _values(self, tenant: Tenant, token: str, **changes: object) -> dict[str, Any]:
+        """What the statement of `_new` sets."""
+        row = FACTORIES[self._table.label](tenant, token) | changes
+        if not self._for_service and self._table.insert_columns:
+            assert self._table.key is not None
+            allowed = {self._table.key, *self._table.insert_columns, *changes}
+            row = {name: value for name, value in row.items() if name in allowed}
+        return row
+
+    def _text(self, row: dict[str, Any]) -> dict[str, str | None]:
+        return {name: None if value is None else str(value) for name, value in row.items()}
+
+    def _insert(self, tenant: Tenant, row: dict[str, Any]) -> Predict:
+        table, oracle, business = self._table, self._oracle, tenant.business
+        values = self._text(row)
 
         def predict(persona: Persona) -> Expectation:
-            if not oracle.may_insert(persona, table, business):
+            if not oracle.may_insert(persona, table, business, values):
                 return refused()
             if table.guarded and table.plane == "tenant" and not business.takes_writes:
                 return refused(NOT_HOME)
@@ -79,21 +97,23 @@ class NewRowCells(TableCells):
         if not self._for_service and table.scope == "business":
             places.append(self._tenants[UNKNOWN.name])
         for tenant in places:
-            predict = self._insert(tenant.business)
+            predict = self._insert(tenant, self._values(tenant, "new"))
             yield self.cell(
                 f"insert into {tenant.business.name}", self._new(tenant, "new"), predict
             )
 
+        own = self._tenants[ALPHA_ONE.name]
+        mine = self._values(own, "new")
+
         def returning(persona: Persona) -> Expectation:
             """What comes back must be visible: without the right to read, nothing is written."""
-            plain = self._insert(ALPHA_ONE)(persona)
+            plain = self._insert(own, mine)(persona)
             if plain.sqlstate or persona.role == "service_role":
                 return plain
-            may_read = self._oracle.holds(persona, table.rule("select"), ALPHA_ONE)
+            may_read = self._oracle.may_see_new(persona, table, ALPHA_ONE, self._text(mine))
             return plain if may_read else refused()
 
         yield from self._invalid(places)
-        own = self._tenants[ALPHA_ONE.name]
         statement = sql.SQL("{} returning {}").format(
             self._new(own, "new"), sql.Identifier(self._relation.primary_key[0])
         )
@@ -101,11 +121,12 @@ class NewRowCells(TableCells):
         if table.key is not None:
             # Natural values that only the other tenant uses: no conflict, and no difference.
             taken = self._new(own, own_token(BETA_ONE))
-            yield self.cell("insert what beta-one has", taken, self._insert(ALPHA_ONE))
+            predict = self._insert(own, self._values(own, own_token(BETA_ONE)))
+            yield self.cell("insert what beta-one has", taken, predict)
             yield self.cell(
                 "insert what beta-one has or do nothing",
                 sql.SQL("{} on conflict do nothing").format(taken),
-                self._insert(ALPHA_ONE),
+                predict,
             )
 
     def _invalid(self, places: list[Tenant]) -> Iterator[Cell]:
@@ -145,11 +166,16 @@ class NewRowCells(TableCells):
         other = self._world.rows[reference.target][self._world.sample(reference.target, BETA_ONE)]
         mine = self._world.sample(table.label, ALPHA_ONE)
         tenant = self._tenants[ALPHA_ONE.name]
+        changes = {name: None for name in table.one_of if column in table.one_of}
+        changes[column] = other["id"]
+        row = self._values(tenant, "new", **changes)
 
         def insert(persona: Persona) -> Expectation:
             if persona.role == "service_role":
                 return refused(error if "insert" in table.service else "42501")
-            may = oracle.may_insert(persona, table, ALPHA_ONE) and column in table.insert_columns
+            may = column in table.insert_columns and oracle.may_insert(
+                persona, table, ALPHA_ONE, self._text(row)
+            )
             return refused(error) if may else refused()
 
         def update(persona: Persona) -> Expectation:
@@ -158,11 +184,14 @@ class NewRowCells(TableCells):
             if allowed is None or not (is_service or column in table.update_columns):
                 return refused()
             reaches = mine in allowed and mine in (oracle.visible(persona, table) or ())
-            return refused(error) if reaches else affected(0)
+            if not reaches:
+                return affected(0)
+            may = is_service or oracle.may_become(persona, table, mine, changes)
+            return refused(error) if may and column not in table.frozen else refused()
 
-        new = self._new(tenant, "new", **{column: other["id"]})
+        new = self._new(tenant, "new", **changes)
         yield self.cell(f"insert with {column} of beta-one", new, insert)
-        change = sql.SQL("update {} t set {} = {} where {}").format(
-            self._name, sql.Identifier(column), sql.Literal(other["id"]), self._is(mine)
+        change = sql.SQL("update {} t set {} where {}").format(
+            self._name, assignments(changes), self._is(mine)
         )
         yield self.cell(f"update with {column} of beta-one", change, update)

@@ -236,6 +236,58 @@ def _metric(tenant: Tenant, token: str) -> Row:
     }
 
 
+def _department(tenant: Tenant, token: str) -> Row:
+    return {"business_id": tenant.id, "name": f"Department {token}", "kind": "it"}
+
+
+def _department_role(tenant: Tenant, token: str) -> Row:
+    return {
+        "business_id": tenant.id,
+        "department_id": tenant.ids["departments"],
+        "membership_id": tenant.ids["business_memberships"],
+        "role_id": tenant.ids["empty role" if token == "new" else "roles"],
+    }
+
+
+def _inheritance(tenant: Tenant, token: str) -> Row:
+    return {
+        "business_id": tenant.id,
+        "parent_role_id": tenant.ids["roles"],
+        "child_role_id": tenant.ids["other role" if token == "new" else "empty role"],
+    }
+
+
+def _single_permission(tenant: Tenant, token: str) -> Row:
+    codes = {"hub": "channels.read", "leaf": "business.read", "new": "members.read"}
+    codes |= {"alphaone": "calls.read", "betaone": "calls.write"}
+    return {
+        "business_id": tenant.id,
+        "membership_id": tenant.ids["business_memberships"],
+        "permission_code": codes.get(token, "metrics.read"),
+        "effect": "allow",
+    }
+
+
+def _access_list(tenant: Tenant, token: str) -> Row:
+    return {
+        "business_id": tenant.id,
+        "resource": "customers",
+        "resource_id": fixed_id(f"record {token}"),
+        "membership_id": tenant.ids["business_memberships"],
+        "verbs": ["read"],
+    }
+
+
+def _api_key(tenant: Tenant, token: str) -> Row:
+    return {
+        "business_id": tenant.id,
+        "membership_id": tenant.ids["business_memberships"],
+        "name": f"Key {token}",
+        "prefix": "tnk_00000000",
+        "scopes": ["channels.read"],
+    }
+
+
 FACTORIES: dict[str, Callable[[Tenant, str], Row]] = {
     "public.organizations": _organization,
     "public.organization_memberships": _organization_membership,
@@ -247,6 +299,20 @@ FACTORIES: dict[str, Callable[[Tenant, str], Row]] = {
     "public.permissions": lambda tenant, token: {"code": f"test.{token}", "description": "Test."},
     "public.roles": _role,
     "public.role_permissions": _role_permission,
+    "public.departments": _department,
+    "public.department_roles": _department_role,
+    "public.role_hierarchies": _inheritance,
+    "public.permission_templates": lambda tenant, token: {
+        "business_id": tenant.id, "code": f"template_{token}", "name": "Template",
+        "permissions": Jsonb({"channels.read": "business"}),
+    },
+    "public.user_permissions": _single_permission,
+    "public.access_control_lists": _access_list,
+    "public.api_keys": _api_key,
+    "public.business_domains": lambda tenant, token: {
+        "business_id": tenant.id, "host": f"{token}.domain.example", "audience": "clients",
+        "verification_token": token,
+    },
     "public.business_memberships": _membership,
     "public.membership_roles": _membership_role,
     "public.invitations": _invitation,
@@ -284,6 +350,19 @@ FACTORIES: dict[str, Callable[[Tenant, str], Row]] = {
     "private.invitation_tokens": lambda tenant, token: {
         "business_id": tenant.id, "invitation_id": tenant.ids["invitations"],
         "token_hash": hashlib.sha256(f"{tenant.id} {token}".encode()).digest(),
+    },
+    "private.api_key_secrets": lambda tenant, token: {
+        "business_id": tenant.id, "api_key_id": tenant.ids["api_keys"],
+        "key_hash": hashlib.sha256(f"key of {tenant.id} {token}".encode()).digest(),
+    },
+    "private.revoked_sessions": lambda tenant, token: {
+        "session_id": fixed_id(f"session {token}"), "user_id": _newcomer(),
+    },
+    "private.table_permissions": lambda tenant, token: {
+        "table_name": token, "verb": "select", "permission_code": "customers.read",
+    },
+    "private.record_permissions": lambda tenant, token: {
+        "resource": token, "verb": "read", "permission_code": "customers.read",
     },
     "private.provider_secrets": lambda tenant, token: {
         "business_id": tenant.id, "connection_id": tenant.ids["provider_connections"],

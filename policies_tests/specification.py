@@ -19,6 +19,27 @@ class SpecificationError(ValueError):
     """permissions.yaml says something that has no meaning; the message names the entry."""
 
 
+#: How far a permission reaches, from the widest.
+SCOPES = ("business", "department", "own")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A kind of record that somebody owns."""
+
+    resource: str
+    #: The columns that name a membership.
+    owners: tuple[str, ...]
+    #: The column of the customer it is about.
+    about: str | None
+    #: Verb of an access list -> the permissions it gives or takes.
+    verbs: Mapping[str, tuple[str, ...]]
+
+    @property
+    def permissions(self) -> frozenset[str]:
+        return frozenset(code for codes in self.verbs.values() for code in codes)
+
+
 @dataclass(frozen=True)
 class Table:
     """What permissions.yaml says about one table."""
@@ -42,6 +63,18 @@ class Table:
     guarded: bool = False
     append_only: bool = False
     keeps_owner: bool = False
+    frozen: tuple[str, ...] = ()
+    #: Exactly one of these columns is set.
+    one_of: tuple[str, ...] = ()
+    #: The kind of record that its rows are.
+    record: str | None = None
+    #: {resource, column} of the record that its rows are parts of.
+    part_of: Mapping[str, str] | None = None
+
+    @property
+    def resource(self) -> str | None:
+        """The kind of record whose owner and department decide over its rows."""
+        return self.part_of["resource"] if self.part_of else self.record
 
     @property
     def label(self) -> str:
@@ -65,8 +98,10 @@ class View:
     key: str
     #: All of these are needed to see a row.
     needs: tuple[str, ...]
-    #: Column -> permission that fills it.
-    columns: Mapping[str, str] = field(default_factory=dict)
+    #: The table whose visible rows it has, where its rows are somebody's.
+    rows_of: str | None = None
+    #: Column -> table, its column, the column of `rows_of` that it equals: who fills it.
+    columns: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,13 +114,27 @@ class Function:
     requires: str | None = None
     plane: str = "platform"
     fenced: bool = False
+    #: It makes a record: the permission must reach one of the caller's own.
+    creates: bool = False
+    #: It works on many records: the permission must reach all.
+    whole: bool = False
+    #: {resource, permission, always}: the records of the call that must be in reach.
+    records: tuple[Mapping[str, Any], ...] = ()
+    #: It passes the permissions of this role on.
+    grants: str | None = None
+    #: Only this role may do it, whatever else is held.
+    rank: str | None = None
 
 
 @dataclass(frozen=True)
 class Specification:
     """All of permissions.yaml."""
 
-    permissions: Mapping[str, frozenset[str]]
+    #: Permission -> system role -> scope.
+    permissions: Mapping[str, Mapping[str, str]]
+    granting_roles: frozenset[str]
+    people_only: frozenset[str]
+    records: Mapping[str, Record]
     ranks: Mapping[str, int]
     organization_roles: tuple[str, ...]
     organization_permissions: Mapping[str, frozenset[str]]
@@ -94,9 +143,14 @@ class Specification:
     functions: Mapping[str, Function]
     internal: Mapping[str, frozenset[str]]
 
-    def carried_by(self, role: str) -> frozenset[str]:
-        """The permissions of a system role."""
-        return frozenset(code for code, roles in self.permissions.items() if role in roles)
+    def carried_by(self, role: str) -> Mapping[str, str]:
+        """The permissions of a system role, with their scopes."""
+        return {code: roles[role] for code, roles in self.permissions.items() if role in roles}
+
+    @property
+    def record_permissions(self) -> frozenset[str]:
+        """The permissions that can be held for some records alone."""
+        return frozenset(code for one in self.records.values() for code in one.permissions)
 
 
 def _take(entry: dict[str, Any], name: str, allowed: set[str]) -> dict[str, Any]:
@@ -107,7 +161,8 @@ def _take(entry: dict[str, Any], name: str, allowed: set[str]) -> dict[str, Any]
 
 def _table(schema: str, name: str, raw: dict[str, Any], permissions: set[str]) -> Table:
     words = {"plane", "key", "scope", "or_rows", "through", "visitors", "hidden", "service"}
-    words |= {"insert_columns", "update_columns", "guarded", "append_only", "keeps_owner", *VERBS}
+    words |= {"insert_columns", "update_columns", "guarded", "append_only", "keeps_owner"}
+    words |= {"frozen", "one_of", "record", "part_of", *VERBS}
     entry = _take(raw, f"{schema}.{name}", words)
     rules = {verb: entry[verb] for verb in VERBS if verb in entry}
     for verb, rule in rules.items():
@@ -131,17 +186,27 @@ def _table(schema: str, name: str, raw: dict[str, Any], permissions: set[str]) -
         guarded=entry.get("guarded", False),
         append_only=entry.get("append_only", False),
         keeps_owner=entry.get("keeps_owner", False),
+        frozen=tuple(entry.get("frozen", ())),
+        one_of=tuple(entry.get("one_of", ())),
+        record=entry.get("record"),
+        part_of=entry.get("part_of"),
     )
 
 
 def _view(schema: str, name: str, raw: dict[str, Any]) -> View:
-    entry = _take(raw, f"{schema}.{name}", {"key", "select", "columns"})
+    entry = _take(raw, f"{schema}.{name}", {"key", "select", "rows_of", "columns"})
     needs = entry["select"] if isinstance(entry["select"], list) else [entry["select"]]
-    return View(schema, name, entry["key"], tuple(needs), entry.get("columns", {}))
+    columns = {
+        column: (str(of[0]), str(of[1]), str(of[2]))
+        for column, of in ((key, value["of"]) for key, value in entry.get("columns", {}).items())
+    }
+    return View(schema, name, entry["key"], tuple(needs), entry.get("rows_of"), columns)
 
 
 def _function(schema: str, name: str, raw: dict[str, Any]) -> Function:
-    entry = _take(raw, f"{schema}.{name}", {"execute", "requires", "plane", "fenced"})
+    words = {"execute", "requires", "plane", "fenced", "creates", "whole", "records"}
+    words |= {"grants", "rank"}
+    entry = _take(raw, f"{schema}.{name}", words)
     return Function(
         schema,
         name,
@@ -149,7 +214,26 @@ def _function(schema: str, name: str, raw: dict[str, Any]) -> Function:
         entry.get("requires"),
         entry.get("plane", "platform"),
         entry.get("fenced", False),
+        entry.get("creates", False),
+        entry.get("whole", False),
+        tuple(entry.get("records", ())),
+        entry.get("grants"),
+        entry.get("rank"),
     )
+
+
+def _scopes(raw: list[str] | dict[str, list[str]]) -> Mapping[str, str]:
+    """System role -> scope; a plain list means all records."""
+    by_scope = raw if isinstance(raw, dict) else {"business": raw}
+    if unknown := set(by_scope) - set(SCOPES):
+        raise SpecificationError(f"{SOURCE.name}: unknown scopes {sorted(unknown)}")
+    return {role: scope for scope, roles in by_scope.items() for role in roles}
+
+
+def _record(resource: str, raw: dict[str, Any]) -> Record:
+    entry = _take(raw, resource, {"owners", "about", "verbs"})
+    verbs = {verb: tuple(codes) for verb, codes in entry["verbs"].items()}
+    return Record(resource, tuple(entry["owners"]), entry.get("about"), verbs)
 
 
 def load_specification(path: Path = SOURCE) -> Specification:
@@ -172,7 +256,10 @@ def load_specification(path: Path = SOURCE) -> Specification:
         for name, entry in entries.items()
     ]
     return Specification(
-        permissions={code: frozenset(roles) for code, roles in raw["permissions"].items()},
+        permissions={code: _scopes(roles) for code, roles in raw["permissions"].items()},
+        granting_roles=frozenset(raw["granting_roles"]),
+        people_only=frozenset(raw["people_only"]),
+        records={name: _record(name, entry) for name, entry in raw["records"].items()},
         ranks=raw["ranks"],
         organization_roles=tuple(raw["organization_roles"]),
         organization_permissions={

@@ -70,7 +70,8 @@ class TableCells:
         names = self._table.update_columns or [one.name for one in self._relation.columns]
         for name in names:
             column = self._relation.column(name)
-            plain = name not in (*self._relation.primary_key, self._table.key, "status", "state")
+            unusual = (*self._relation.primary_key, self._table.key, "status", "state")
+            plain = name not in (*unusual, *self._table.one_of)
             if plain and not column.is_generated and (column.is_nullable or column.has_default):
                 return name
         return self._relation.columns[-1].name

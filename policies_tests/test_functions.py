@@ -113,8 +113,8 @@ def test_what_the_caller_is_told_about_itself(stage: Stage, name: str) -> None:
             "select business_id, permissions from public.my_businesses()"
         ).fetchall()
         told = {business_id: set(permissions) for business_id, permissions in rows}
-        visible = [one for one in BUSINESSES if oracle.holds(persona, "business.read", one)]
-        assert told == {one.id: set(oracle.permissions_in(persona, one)) for one in visible}
+        listed = [one for one in BUSINESSES if oracle.is_listed(persona, one)]
+        assert told == {one.id: set(oracle.permissions_in(persona, one)) for one in listed}
         for permission in stage.world.specification.permissions:
             found = connection.execute(
                 "select unnest(public.my_business_ids(%s))", [permission]

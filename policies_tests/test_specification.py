@@ -166,7 +166,7 @@ def test_permissions_and_what_roles_carry(
 ) -> None:
     codes = catalog_connection.execute("select code from public.permissions").fetchall()
     assert {code for (code,) in codes} == set(specification.permissions)
-    carried: dict[str, set[str]] = {role: set() for role in specification.ranks}
+    carried: dict[str, dict[str, str]] = {role: {} for role in specification.ranks}
     rows = catalog_connection.execute(
         """
         select r.code, rp.permission_code, rp.scope from public.role_permissions rp
@@ -174,9 +174,32 @@ def test_permissions_and_what_roles_carry(
         """
     )
     for role, code, scope in rows:
-        assert scope == "business"
-        carried[role].add(code)
-    assert carried == {role: set(specification.carried_by(role)) for role in specification.ranks}
+        carried[role][code] = scope
+    assert carried == {role: dict(specification.carried_by(role)) for role in specification.ranks}
+
+
+def test_what_permissions_are_for(
+    catalog_connection: Connection, specification: Specification
+) -> None:
+    rows = catalog_connection.execute(
+        "select code, is_record_scoped, for_api_keys from public.permissions"
+    ).fetchall()
+    assert {code for code, scoped, _ in rows if scoped} == specification.record_permissions
+    assert {code for code, _, for_keys in rows if not for_keys} == specification.people_only
+
+
+def test_what_access_lists_mean(
+    catalog_connection: Connection, specification: Specification
+) -> None:
+    rows = catalog_connection.execute(
+        "select resource, verb, permission_code from private.record_permissions"
+    ).fetchall()
+    assert set(rows) == {
+        (name, verb, code)
+        for name, record in specification.records.items()
+        for verb, codes in record.verbs.items()
+        for code in codes
+    }
 
 
 def test_ranks(catalog_connection: Connection, specification: Specification) -> None:
@@ -186,14 +209,16 @@ def test_ranks(catalog_connection: Connection, specification: Specification) -> 
     assert dict(rows) == dict(specification.ranks)
 
 
-def test_only_reviewed_roles_may_pass_a_permission_on(catalog_connection: Connection) -> None:
+def test_only_reviewed_roles_may_pass_a_permission_on(
+    catalog_connection: Connection, specification: Specification
+) -> None:
     rows = catalog_connection.execute(
         """
         select distinct r.code from public.role_permissions rp
         join public.roles r on r.id = rp.role_id where rp.grantable
         """
     )
-    assert {code for (code,) in rows} == {"owner", "admin"}
+    assert {code for (code,) in rows} == specification.granting_roles
 
 
 def test_each_permission_has_a_persona_of_its_own(specification: Specification) -> None:

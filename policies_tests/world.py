@@ -15,15 +15,24 @@ from psycopg.rows import dict_row
 from .catalog import Catalog, Connection, read_catalog
 from .facts import Key, held_rows, key_of, read_rows, view_counts
 from .people import (
+    ACCESS_LISTS,
+    ALPHA_ONE,
     BUSINESSES,
+    CUSTOM_ROLES,
+    DEPARTMENTS,
     EMPTY,
     ORGANIZATIONS,
+    OWNED,
+    RECORDS,
     Business,
     Cast,
     Membership,
+    Persona,
     bystander,
     fixed_id,
     make_cast,
+    membership_id,
+    record_id,
 )
 from .rows import FACTORIES, Row, Tenant
 from .specification import Specification
@@ -34,6 +43,15 @@ _TOKENS = ("hub", "own", "leaf")
 _FILLED: dict[str, tuple[str, ...]] = {
     "public.roles": _TOKENS,
     "public.role_permissions": _TOKENS,
+    "public.departments": _TOKENS,
+    "public.department_roles": ("hub",),
+    "public.role_hierarchies": ("hub",),
+    "public.permission_templates": _TOKENS,
+    "public.user_permissions": _TOKENS,
+    "public.access_control_lists": _TOKENS,
+    "public.api_keys": _TOKENS,
+    "private.api_key_secrets": ("leaf",),
+    "public.business_domains": _TOKENS,
     "public.invitations": _TOKENS,
     "private.invitation_tokens": ("leaf",),
     "public.provider_connections": _TOKENS,
@@ -87,10 +105,11 @@ def build_world(connection: Connection, specification: Specification) -> World:
     """Fill the (empty, migrated) database that `connection` owns; commits."""
     catalog = read_catalog(connection)
     cast = make_cast(specification)
-    builder = _Builder(connection, catalog)
+    builder = _Builder(connection, catalog, specification)
     builder.people(cast, specification)
     for tenant in builder.tenants.values():
         builder.fill(tenant)
+    builder.records(builder.tenants[ALPHA_ONE.name])
     _close_places(connection)
     connection.commit()
     rows = {one.label: read_rows(connection, one) for one in catalog.tables}
@@ -132,9 +151,12 @@ def _close_places(connection: Connection) -> None:
 
 
 class _Builder:
-    def __init__(self, connection: Connection, catalog: Catalog) -> None:
+    def __init__(
+        self, connection: Connection, catalog: Catalog, specification: Specification
+    ) -> None:
         self._connection = connection
         self._catalog = catalog
+        self._owner_columns = {name: one.owners[0] for name, one in specification.records.items()}
         self.tenants = {one.name: Tenant(one) for one in BUSINESSES}
         self.samples: dict[tuple[str, str], Key] = {}
 
@@ -163,7 +185,9 @@ class _Builder:
         )
         for organization in (*ORGANIZATIONS, EMPTY):
             name = organization.name
-            self.insert("public.organizations", {"id": organization.id, "name": name, "slug": name})
+            row = {"id": organization.id, "name": name, "slug": name}
+            row["requires_mfa"] = organization.requires_mfa
+            self.insert("public.organizations", row)
         for organization in ORGANIZATIONS:
             key = {"organization_id": organization.id}
             self.insert("public.organization_placements", key)
@@ -172,6 +196,7 @@ class _Builder:
             row = FACTORIES["public.businesses"](tenant, own_token(tenant.business))
             self.insert("public.businesses", {**row, "id": tenant.id})
         self._custom_roles(cast, specification)
+        self._departments()
         for user in cast.users:
             for seat in user.seats:
                 self.insert(
@@ -184,10 +209,19 @@ class _Builder:
                     },
                 )
             for membership in user.memberships:
-                self._join(user.user_id, membership)
+                self._join(user, membership)
+        self._api_keys(cast)
+        for user in cast.users:
+            if user.session_was_ended:
+                self._connection.execute(
+                    "insert into private.revoked_sessions (session_id, user_id) values (%s, %s)",
+                    [user.session_id, user.user_id],
+                )
 
     def _custom_roles(self, cast: Cast, specification: Specification) -> None:
         memberships = [one for user in cast.users for one in user.memberships if one.is_custom]
+        for tenant in self.tenants.values():
+            self._made_roles(tenant)
         for membership in memberships:
             role = self.insert(
                 "public.roles",
@@ -203,27 +237,137 @@ class _Builder:
                 {"role_id": role["id"], "permission_code": membership.role},
             )
 
-    def _join(self, user_id: object, membership: Membership) -> None:
+    def _made_roles(self, tenant: Tenant) -> None:
+        """The roles that a business made: the empty ones everywhere, the others where used."""
+        ids = {}
+        for one in CUSTOM_ROLES:
+            if tenant.business != ALPHA_ONE and (one.permissions or one.inherits):
+                continue
+            row = {"business_id": tenant.id, "code": one.code, "name": one.code, "rank": 50}
+            ids[one.code] = self.insert("public.roles", row)["id"]
+            for code, scope in one.permissions.items():
+                carried = {"role_id": ids[one.code], "permission_code": code, "scope": scope}
+                self.insert("public.role_permissions", carried)
+            for other in one.inherits:
+                self._connection.execute(
+                    """
+                    insert into public.role_hierarchies (business_id, parent_role_id, child_role_id)
+                    select %(business)s, %(parent)s, r.id from public.roles r
+                    where r.code = %(code)s
+                      and (r.business_id is null or r.business_id = %(business)s)
+                    """,
+                    {"business": tenant.id, "parent": ids[one.code], "code": other},
+                )
+        tenant.ids["empty role"], tenant.ids["other role"] = ids["nothing"], ids["guest"]
+
+    def _departments(self) -> None:
+        for one in DEPARTMENTS:
+            self.insert(
+                "public.departments",
+                {
+                    "business_id": one.business.id,
+                    "id": one.id,
+                    "name": one.name,
+                    "kind": "sales",
+                    "parent_id": one.parent.id if one.parent else None,
+                },
+            )
+
+    def _api_keys(self, cast: Cast) -> None:
+        for persona in cast.personas:
+            if (key := persona.key) is None:
+                continue
+            past = "2020-01-01T00:00:00Z"
+            self.insert(
+                "public.api_keys",
+                {
+                    "business_id": key.business.id,
+                    "id": persona.key_id,
+                    "membership_id": membership_id(key.maker, key.business),
+                    "name": persona.name,
+                    "prefix": "tnk_11111111",
+                    "scopes": list(key.scopes),
+                    "revoked_at": past if key.state == "revoked" else None,
+                    "expires_at": past if key.state == "expired" else None,
+                },
+            )
+
+    def _role_id(self, business: Business, code: str) -> object:
+        row = self._connection.execute(
+            "select id from public.roles where code = %s and (business_id is null or"
+            " business_id = %s) order by business_id nulls last limit 1",
+            [code, business.id],
+        ).fetchone()
+        assert row is not None, code
+        return row[0]
+
+    def _join(self, user: Persona, membership: Membership) -> None:
         business = membership.business
-        stored = self.insert(
+        key = {"business_id": business.id, "membership_id": membership_id(user.name, business)}
+        customer = membership.customer
+        self.insert(
             "public.business_memberships",
-            {"business_id": business.id, "user_id": user_id, "status": membership.status},
-        )
-        # A removed or suspended member keeps the role rows here: the status alone must stop them.
-        self._connection.execute(
-            """
-            insert into public.membership_roles (business_id, membership_id, role_id)
-            select %(business)s, %(membership)s, r.id from public.roles r
-            where r.code = %(code)s and (r.business_id is null or r.business_id = %(business)s)
-            """,
             {
-                "business": business.id,
-                "membership": stored["id"],
-                "code": membership.role_code,
+                "business_id": business.id,
+                "id": key["membership_id"],
+                "user_id": user.user_id,
+                "status": membership.status,
+                "customer_id": record_id("customers", customer, business) if customer else None,
             },
         )
-        if user_id == fixed_id(f"user {bystander(business)}"):
-            self.tenants[business.name].ids["business_memberships"] = stored["id"]
+        # A removed or suspended member keeps the role rows here: the status alone must stop them.
+        role = self._role_id(business, membership.role_code)
+        self.insert("public.membership_roles", {**key, "role_id": role})
+        for department, code in membership.departments:
+            row = {**key, "department_id": department.id, "role_id": self._role_id(business, code)}
+            self.insert("public.department_roles", row)
+        for single in membership.permissions:
+            self.insert(
+                "public.user_permissions",
+                {
+                    **key,
+                    "permission_code": single.code,
+                    "effect": single.effect,
+                    "scope": single.scope,
+                    "expires_at": "2020-01-01T00:00:00Z" if single.has_expired else None,
+                },
+            )
+        if user.name == bystander(business):
+            self.tenants[business.name].ids["business_memberships"] = key["membership_id"]
+
+    def records(self, tenant: Tenant) -> None:
+        """The records of alpha-one that belong to somebody, their parts, and who shares them."""
+        for one in OWNED:
+            ids = {name: record_id(name, one.token, tenant.business) for name in RECORDS}
+            mine = Tenant(tenant.business, {**tenant.ids, **ids})
+            owner = membership_id(one.owner, tenant.business) if one.owner else None
+            department = one.department.id if one.department else None
+            for name in RECORDS:
+                column = self._owner_columns[name]
+                belongs = {"id": ids[name], column: owner, "department_id": department}
+                row = FACTORIES[f"public.{name}"](mine, f"of-{one.token}")
+                self.insert(f"public.{name}", row | belongs)
+            for part in ("contact_points", "messages", "call_transcripts"):
+                self.insert(f"public.{part}", FACTORIES[f"public.{part}"](mine, f"of-{one.token}"))
+        # Counting ends with a customer of an organization without a bound: count again.
+        counted = "public.customer_counts"
+        self.insert(counted, FACTORIES[counted](tenant, "leaf"))
+        for entry in ACCESS_LISTS:
+            member, role = entry.member, entry.role
+            self.insert(
+                "public.access_control_lists",
+                {
+                    "business_id": tenant.id,
+                    "resource": entry.resource,
+                    "resource_id": record_id(entry.resource, entry.token, tenant.business),
+                    "membership_id": membership_id(member, tenant.business) if member else None,
+                    "role_id": self._role_id(tenant.business, role) if role else None,
+                    "department_id": entry.department.id if entry.department else None,
+                    "verbs": list(entry.verbs),
+                    "effect": entry.effect,
+                    "expires_at": "2020-01-01T00:00:00Z" if entry.has_expired else None,
+                },
+            )
 
     def fill(self, tenant: Tenant) -> None:
         for table, tokens in _FILLED.items():
@@ -248,6 +392,7 @@ def _samples(
         "moving": "owner of moving",
         "moved": "owner of moved",
         "abroad": "owner of abroad",
+        "guarded": "guarded aal1",
     }
     for tenant in builder.tenants.values():
         business = tenant.business
@@ -263,6 +408,7 @@ def _samples(
             "public.profiles": {"user_id": fixed_id(f"user {bystander(business)}")},
             "public.business_memberships": {"id": tenant.ids["business_memberships"]},
             "public.membership_roles": {"membership_id": tenant.ids["business_memberships"]},
+            "private.revoked_sessions": {},
             "private.business_directory": {"business_id": business.id},
         }
         for relation in catalog.tables:

@@ -28,20 +28,45 @@ create table private.user_access (
   home_database text not null,
   home_schema text not null,
   business_ids uuid[] not null,
+  -- All of these are null for most people, so that reading them costs nothing.
+  mfa_business_ids uuid[],
+  record_keys uuid[],
+  denied_ids uuid[],
+  blocked_session_ids text[],
+  expires_at timestamptz,
   primary key (user_id, permission, home_database, home_schema)
 ) with (toast_tuple_target = 8160, fillfactor = 70);
 alter table private.user_access alter column business_ids set storage main;
 comment on table private.user_access is
-  'Per user, permission and home: the businesses where the user holds the permission. A cache with triggers for owners; never written by hand.';
+  'Per principal (a user or an API key), permission and home: the businesses where the permission is held. A cache with triggers for owners; never written by hand.';
+comment on column private.user_access.user_id is 'The subject of the token: a user, or an API key.';
+comment on column private.user_access.business_ids is 'Businesses where the permission is held for all records or for some.';
+comment on column private.user_access.mfa_business_ids is 'More of them, for a session with a second factor (aal2) alone.';
+comment on column private.user_access.record_keys is
+  'Null where the permission reaches all records. Else what a record must carry to be reached: the id of a business reached as a whole, a membership, a department, the record itself, or private.pool_key() of the business.';
+comment on column private.user_access.denied_ids is 'Records that an access control list denies, whatever else allows them.';
+comment on column private.user_access.blocked_session_ids is 'Sessions the user ended whose tokens have not run out.';
+comment on column private.user_access.expires_at is 'When a rule behind this row runs out. From then on the rules themselves are asked, until the row is refreshed.';
 
 create table private.user_organization_access (
   user_id uuid not null,
   permission text not null,
   organization_ids uuid[] not null,
+  mfa_organization_ids uuid[],
+  blocked_session_ids text[],
   primary key (user_id, permission)
 );
 comment on table private.user_organization_access is
-  'Per user and organization permission (organization.read, organization.write, organization.owner): the organizations.';
+  'Per user and organization permission (organization.read, organization.write, organization.owner): the organizations. The columns mean what they mean in user_access.';
+
+create table private.revoked_sessions (
+  session_id uuid primary key,
+  user_id uuid not null,
+  revoked_at timestamptz not null default now()
+);
+comment on table private.revoked_sessions is
+  'Sessions that a user ended. The tokens of a session run out within an hour; until then this is what stops them.';
+create index revoked_sessions_user_id_idx on private.revoked_sessions (user_id);
 
 -- No API role has a grant on these; row security on top, so that a later grant alone opens nothing.
 alter table private.business_directory enable row level security;
@@ -50,9 +75,49 @@ alter table private.user_access enable row level security;
 alter table private.user_access force row level security;
 alter table private.user_organization_access enable row level security;
 alter table private.user_organization_access force row level security;
+alter table private.revoked_sessions enable row level security;
+alter table private.revoked_sessions force row level security;
 
+/*
+ * The one place that decides whether a right is held now: everything that asks for rights comes through
+ * here, so what is refused here (a session without its second factor, an ended session, an anonymous
+ * sign-in, a rule that has run out) is refused in policies, functions and guards alike.
+ */
 -- Definer because: reads the cache, which no API role may. plpgsql, because before Postgres 18 a
 -- `language sql` function is planned again at every call (four times dearer, measured on 15).
+create function private.my_access(permission text, home_database text, home_schema text) returns private.user_access
+language plpgsql stable security definer parallel safe
+set search_path = ''
+as $$
+declare
+  v_claims json := nullif(current_setting('request.jwt.claims', true), '')::json;
+  -- As private.current_user_id(), whose call would cost a third of all this.
+  v_subject text := coalesce(nullif(current_setting('request.jwt.claim.sub', true), ''), v_claims ->> 'sub');
+  v private.user_access;
+begin
+  if v_subject is null or not (v_subject like '________-____-____-____-____________' and translate(v_subject, '0123456789abcdefABCDEF', '') = '----') then
+    return null;
+  end if;
+  select * into v from private.user_access a
+  where a.user_id = v_subject::uuid and a.permission = my_access.permission
+    and a.home_database = my_access.home_database and a.home_schema = my_access.home_schema;
+  if v.expires_at <= now() then
+    select * into v from private.compute_user_access(array[v_subject::uuid]) c
+    where c.user_id = v_subject::uuid and c.permission = my_access.permission
+      and c.home_database = my_access.home_database and c.home_schema = my_access.home_schema;
+  end if;
+  if v.user_id is null or v_claims ->> 'is_anonymous' = 'true'
+     or v.blocked_session_ids is not null and v_claims ->> 'session_id' = any (v.blocked_session_ids) then
+    return null;
+  end if;
+  if v.mfa_business_ids is not null and v_claims ->> 'aal' = 'aal2' then
+    v.business_ids := v.business_ids || v.mfa_business_ids;
+  end if;
+  return v;
+end $$;
+comment on function private.my_access(text, text, text) is
+  'What the caller holds of a permission in one home, as of this statement; null for nothing.';
+
 create function private.my_business_ids(permission text) returns uuid[]
 language plpgsql stable security definer parallel safe
 set search_path = ''
@@ -60,7 +125,7 @@ as $$
 begin
   return coalesce((
     select array_agg(b.id)
-    from private.user_access a, unnest(a.business_ids) as b(id)
+    from private.user_access a, unnest((private.my_access(a.permission, a.home_database, a.home_schema)).business_ids) as b(id)
     where a.user_id = private.current_user_id() and a.permission = my_business_ids.permission), '{}');
 end $$;
 comment on function private.my_business_ids(text) is
@@ -70,14 +135,29 @@ create function private.my_organization_ids(permission text) returns uuid[]
 language plpgsql stable security definer parallel safe
 set search_path = ''
 as $$
+declare
+  v_claims jsonb := private.current_claims();
+  v private.user_organization_access;
 begin
-  return coalesce((
-    select a.organization_ids from private.user_organization_access a
-    where a.user_id = private.current_user_id() and a.permission = my_organization_ids.permission), '{}');
+  select * into v from private.user_organization_access a
+  where a.user_id = private.current_user_id() and a.permission = my_organization_ids.permission;
+  if v.user_id is null or v_claims ->> 'is_anonymous' = 'true' or coalesce(v_claims ->> 'session_id' = any (v.blocked_session_ids), false) then
+    return '{}';
+  end if;
+  return v.organization_ids || case when v_claims ->> 'aal' = 'aal2' then coalesce(v.mfa_organization_ids, '{}') else '{}' end;
 end $$;
 comment on function private.my_organization_ids(text) is
   'Organizations in which the caller holds organization.read, organization.write or organization.owner.';
 grant execute on function private.my_business_ids(text), private.my_organization_ids(text) to authenticated, service_role;
+
+create function private.pool_key(business_id uuid) returns uuid
+language sql immutable parallel safe
+begin atomic
+  select overlay(pool_key.business_id::text placing 'ffffffff' from 1 for 8)::uuid;
+end;
+comment on function private.pool_key(uuid) is
+  'Stands for the records of a business that have neither an owner nor a department yet: whoever works for a department may take them.';
+grant execute on function private.pool_key(uuid) to authenticated, service_role;
 
 create function private.require(business_id uuid, permission text) returns void
 language plpgsql stable security definer
@@ -110,7 +190,7 @@ comment on function private.require_organization(uuid, text) is
   'First statement of every definer function about an organization: raises 42501 unless the caller holds the permission there.';
 
 create function private.require_user() returns uuid
-language plpgsql stable
+language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
@@ -118,6 +198,13 @@ declare
 begin
   if caller is null or coalesce(private.current_claims() ->> 'role', '') <> 'authenticated' then
     perform private.fail('42501', 'This needs a signed-in user.', null, 'not_signed_in', 'Sign in and send the access token.');
+  end if;
+  -- An API key acts within a business; founding, joining and sessions are for people.
+  if not exists (select 1 from auth.users u where u.id = caller) then
+    perform private.fail('42501', 'This needs a signed-in user, not an API key.', null, 'not_a_user', 'Sign in as a person.');
+  end if;
+  if exists (select 1 from private.revoked_sessions s where s.user_id = caller and s.session_id::text = private.current_claims() ->> 'session_id') then
+    perform private.fail('42501', 'This session was ended.', null, 'session_revoked', 'Sign in again.');
   end if;
   -- An anonymous sign-in proves nothing about a person; by default it may not join or found anything.
   if coalesce((private.current_claims() ->> 'is_anonymous')::boolean, false) then

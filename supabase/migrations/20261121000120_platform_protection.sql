@@ -52,9 +52,11 @@ begin
   if current_setting('role') in ('authenticated', 'anon') then
     if tg_op = 'INSERT' and not exists (
       select 1 from private.user_access a
-      where a.user_id = private.current_user_id() and a.permission = 'business.read' and new.business_id = any (a.business_ids))
+      where a.user_id = private.current_user_id() and a.permission = 'business.read'
+        and new.business_id = any ((private.my_access(a.permission, a.home_database, a.home_schema)).business_ids))
     and not exists (   -- a role of the business's own making may lack business.read
-      select 1 from private.user_access a where a.user_id = private.current_user_id() and new.business_id = any (a.business_ids)) then
+      select 1 from private.user_access a where a.user_id = private.current_user_id()
+        and new.business_id = any ((private.my_access(a.permission, a.home_database, a.home_schema)).business_ids)) then
       perform private.fail('42501', format('You may not add rows of %s to this business.', tg_table_name), 'business_id', 'permission_missing',
         'Check business_id, or ask an admin of the business for a role that allows it.');
     end if;
@@ -104,6 +106,21 @@ begin
 end $$;
 comment on function private.tg_refuse_change() is 'Makes a table append-only for every role.';
 
+create table private.table_permissions (
+  table_name text not null,
+  verb text not null,
+  permission_code text not null,
+  resource text,
+  record_column text,
+  primary key (table_name, verb),
+  constraint table_permissions_verb check (verb in ('select', 'insert', 'update', 'delete'))
+);
+comment on table private.table_permissions is 'Which permission each verb on each table asks for: what private.protect() was told. Read by explain_access().';
+comment on column private.table_permissions.resource is 'The record whose owner, department and access lists decide, where they do: the table itself or the one its rows are parts of.';
+comment on column private.table_permissions.record_column is 'The column that names that record.';
+alter table private.table_permissions enable row level security;
+alter table private.table_permissions force row level security;
+
 /*
  * Gives one table its protection. Verbs without a permission get neither policy nor grant. Every column of a
  * readable table can be read, so that `select *` works: a secret lives in a table of `private` instead.
@@ -114,6 +131,10 @@ comment on function private.tg_refuse_change() is 'Makes a table append-only for
  *   registry        true for tables of the control plane (they know no home)
  *   scope, key      'business' (default) or 'organization', and the column that carries its id
  *   guard           false for append-only tables, which have guards of their own
+ *   owners          for records that somebody owns: the columns that name a membership. Permissions then reach as
+ *                   far as their scope says (all records, those of a department, one's own), and access control
+ *                   lists share or deny single records. The table has a department_id; `about` names the customer
+ *   parent          for parts of such a record, {table, column}: reached as the record they belong to
  */
 create procedure private.protect(
   target regclass,
@@ -127,7 +148,10 @@ create procedure private.protect(
   registry boolean default false,
   guard boolean default true,
   scope text default 'business',
-  key text default 'business_id'
+  key text default 'business_id',
+  owners text[] default '{}',
+  about text default null,
+  parent text[] default '{}'
 )
 language plpgsql
 set search_path = ''
@@ -140,6 +164,11 @@ declare
   verb text;
   code text;
   condition text;
+  -- What of a record may stand among the caller's keys; a record of nobody carries the key of the pool.
+  carried text := case when owners <> '{}' then format(
+    'array[business_id, id, department_id, %s, case when coalesce(department_id, %s) is null then private.pool_key(business_id) end]',
+    (select string_agg(quote_ident(c), ', ') from unnest(array_remove(owners || about, null)) c),
+    (select string_agg(quote_ident(c), ', ') from unnest(owners) c)) end;
 begin
   select n.nspname, c.relname into strict schema_name, table_name
   from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target;
@@ -165,7 +194,19 @@ begin
   foreach verb in array array['select', 'insert', 'update', 'delete'] loop
     code := case verb when 'select' then reads when 'insert' then inserts when 'update' then updates else deletes end;
     continue when code is null;
+    insert into private.table_permissions as t values (table_name, verb, code, 
+        case when owners <> '{}' then table_name else parent[1] end, case when owners <> '{}' then 'id' else parent[2] end)
+    on conflict on constraint table_permissions_pkey do update
+      set permission_code = excluded.permission_code, resource = excluded.resource, record_column = excluded.record_column;
     condition := format('%I = any ((select %s(%L))::uuid[])', key, allowed_ids, code);
+    -- The first condition finds the rows, the second is one comparison with null for whoever reaches all of them.
+    if carried is not null then
+      condition := format('%1$s and ((select %2$I.my_record_keys(%3$L)) is null or (%4$s && (select %2$I.my_record_keys(%3$L))'
+        ' and id <> all ((select %2$I.my_denied_ids(%3$L))::uuid[])))', condition, schema_name, code, carried);
+    elsif parent <> '{}' then
+      condition := format('%1$s and ((select %2$I.my_record_keys(%3$L)) is null or %2$I.may_access_record(%4$L, business_id, %5$I, %3$L))',
+        condition, schema_name, code, parent[1], parent[2]);
+    end if;
     if verb = 'select' then
       execute format('create policy %I on %s for select to authenticated using (%s)', table_name || '_select', target,
         condition || coalesce(' or (' || own_rows || ')', ''));
@@ -195,7 +236,7 @@ begin
     execute format('create trigger _010_guard before insert or update or delete on %s for each row execute function private.tg_guard()', target);
   end if;
 end $$;
-comment on procedure private.protect(regclass, text, text, text, text, text[], text[], text, boolean, boolean, text, text) is
+comment on procedure private.protect(regclass, text, text, text, text, text[], text[], text, boolean, boolean, text, text, text[], text, text[]) is
   'Row security, policies, grants and guard trigger of one table from one readable call.';
 
 create procedure private.append_only(target regclass)

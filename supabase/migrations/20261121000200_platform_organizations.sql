@@ -14,6 +14,7 @@ create table public.organizations (
   billing_email private.email_address,
   country private.country_code,
   status text not null default 'active',
+  requires_mfa boolean not null default false,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   constraint organizations_slug_key unique (slug),
@@ -23,6 +24,7 @@ create table public.organizations (
 comment on table public.organizations is 'Who pays: the top of the hierarchy. Owns businesses and has one plan.';
 comment on column public.organizations.slug is 'Short name in addresses, unique across the installation.';
 comment on column public.organizations.billing_email is 'Where invoices of the plan go. @personal email';
+comment on column public.organizations.requires_mfa is 'True: its businesses are open only to sessions with a second factor (aal2). See set_mfa_requirement().';
 comment on column public.organizations.status is 'suspended: members see nothing until it is active again; closed: the same, for good.';
 
 call private.protect('public.organizations', registry => true, scope => 'organization', key => 'id',

@@ -9,9 +9,14 @@
 create table public.permissions (
   code text primary key,
   description text not null,
+  is_record_scoped boolean not null default false,
+  for_api_keys boolean not null default true,
   constraint permissions_code check (code ~ '^[a-z_]+\.[a-z_]+$')
 );
 comment on table public.permissions is 'The catalogue of permissions, module.verb. The same for all businesses; roles carry them.';
+comment on column public.permissions.is_record_scoped is
+  'True when the permission can be held for one''s own records or those of a department; the others are for the whole business or not at all.';
+comment on column public.permissions.for_api_keys is 'False for what only people may do: an API key never changes members, roles, sharing or keys.';
 
 create table public.roles (
   id uuid primary key default private.new_id(),
@@ -39,15 +44,42 @@ create table public.role_permissions (
   constraint role_permissions_scope check (scope in ('own', 'department', 'business'))
 );
 comment on table public.role_permissions is 'Which permissions a role carries, and how far each reaches.';
-comment on column public.role_permissions.scope is 'own (records one owns), department, business (all records of the business).';
-comment on column public.role_permissions.grantable is 'True when holders may pass the permission on in a role of their own making.';
+comment on column public.role_permissions.scope is
+  'own (records one owns), department (also those of one''s departments, of their people, and those nobody has yet; the whole business where it has no departments), business (all records).';
+comment on column public.role_permissions.grantable is 'True when holders may pass the permission on: by giving a role that carries it, or in a role of their own making.';
 create index role_permissions_permission_code_idx on public.role_permissions (permission_code);
+
+create function private.scope_level(scope text) returns integer
+language sql immutable parallel safe
+begin atomic
+  select case scope when 'business' then 3 when 'department' then 2 when 'own' then 1 end;
+end;
+comment on function private.scope_level(text) is 'Orders scopes: own 1, department 2, business 3.';
+
+-- A scope below the business means nothing where records have no owner: refused, not ignored.
+create function private.tg_permission_scope() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if new.scope <> 'business' and not exists (select 1 from public.permissions p where p.code = new.permission_code and p.is_record_scoped) then
+    perform private.fail('22023', format('%s reaches the whole business or nothing.', new.permission_code), 'scope', 'bad_scope', 'Send business as its scope.');
+  end if;
+  return new;
+end $$;
+comment on function private.tg_permission_scope() is 'Refuses the scopes own and department for permissions that are not about single records.';
+create trigger _100_scope before insert or update on public.role_permissions
+  for each row execute function private.tg_permission_scope();
 
 insert into public.permissions (code, description) values
   ('business.read', 'See the business and its settings.'),
   ('business.write', 'Change the business and its settings.'),
-  ('members.read', 'See members, their roles and open invitations.'),
+  ('members.read', 'See members, their roles, departments and open invitations.'),
   ('members.write', 'Invite, change and remove members up to one''s own rank.'),
+  ('roles.write', 'Make and change roles of the business, and single permissions of members.'),
+  ('departments.write', 'Make and change departments.'),
+  ('records.share', 'Share records one reaches with members, roles or departments.'),
+  ('api_keys.read', 'See API keys, without their secret.'),
+  ('api_keys.write', 'Make and revoke API keys.'),
   ('billing.read', 'See the plan and its use.'),
   ('billing.write', 'Change the plan.'),
   ('integrations.read', 'See provider connections and incoming webhook events.'),
@@ -66,26 +98,40 @@ insert into public.permissions (code, description) values
   ('metrics.read', 'See daily metrics and dashboards.'),
   ('audit.read', 'See the audit log.');
 
+update public.permissions set is_record_scoped = true
+where split_part(code, '.', 1) in ('customers', 'conversations', 'messages', 'calls');
+update public.permissions set for_api_keys = false
+where code in ('members.write', 'roles.write', 'departments.write', 'records.share', 'api_keys.read', 'api_keys.write', 'business.write',
+  'billing.read', 'billing.write', 'integrations.write', 'audit.read');
+
 insert into public.roles (code, name, rank) values
   ('owner', 'Owner', 1000), ('admin', 'Admin', 900), ('director', 'Director', 700), ('manager', 'Manager', 500),
   ('staff', 'Staff', 300), ('sales_rep', 'Sales representative', 300), ('viewer', 'Viewer', 100), ('customer', 'Customer', 0);
 
--- policies_tests/permissions.yaml says the same by hand, and the tests compare.
-insert into public.role_permissions (role_id, permission_code, grantable)
-select r.id, p.code, r.code in ('owner', 'admin')
+-- policies_tests/permissions.yaml says the same by hand, and the tests compare. Staff work for their departments,
+-- managers read everything and write there, sales representatives see what is theirs, customers what is about them.
+insert into public.role_permissions (role_id, permission_code, scope, grantable)
+select r.id, p.code,
+  case when not p.is_record_scoped then 'business'
+    when r.code = 'manager' and p.code like '%.read' then 'business'
+    when r.code in ('manager', 'staff') then 'department'
+    when r.code in ('sales_rep', 'customer') then 'own'
+    else 'business' end,
+  r.code in ('owner', 'admin')
 from public.roles r
 join public.permissions p on case r.code
   when 'owner' then true
   when 'admin' then p.code <> 'billing.write'
-  when 'director' then p.code like '%.read'
-  when 'manager' then p.code like '%.read' and p.code not in ('audit.read', 'billing.read')
-    or p.code in ('customers.write', 'customers.delete', 'conversations.write', 'messages.write', 'calls.write')
+  when 'director' then p.code like '%.read' and p.code <> 'api_keys.read'
+  when 'manager' then p.code like '%.read' and p.code not in ('audit.read', 'billing.read', 'api_keys.read')
+    or p.code in ('customers.write', 'customers.delete', 'conversations.write', 'messages.write', 'calls.write', 'records.share')
   when 'staff' then p.code in ('business.read', 'members.read', 'channels.read', 'customers.read', 'customers.write',
-    'conversations.read', 'conversations.write', 'messages.read', 'messages.write', 'calls.read', 'calls.write', 'metrics.read')
+    'conversations.read', 'conversations.write', 'messages.read', 'messages.write', 'calls.read', 'calls.write', 'metrics.read', 'records.share')
   when 'sales_rep' then p.code in ('business.read', 'members.read', 'channels.read', 'customers.read', 'customers.write',
-    'conversations.read', 'conversations.write', 'messages.read', 'messages.write', 'calls.read', 'calls.write')
+    'conversations.read', 'conversations.write', 'messages.read', 'messages.write', 'calls.read', 'calls.write', 'records.share')
   when 'viewer' then p.code in ('business.read', 'members.read', 'channels.read', 'customers.read',
     'conversations.read', 'messages.read', 'calls.read', 'metrics.read')
+  when 'customer' then p.code in ('conversations.read', 'messages.read')
   else false end;
 
 -- The catalogue is the same for all and holds no secret; a business's own roles are its own.
@@ -95,7 +141,7 @@ alter table public.role_permissions enable row level security;
 alter table public.role_permissions force row level security;
 revoke all on public.permissions, public.role_permissions from public, anon, authenticated, service_role;
 create policy permissions_select on public.permissions for select to authenticated using (true);
-grant select (code, description) on public.permissions to authenticated;
+grant select (code, description, is_record_scoped, for_api_keys) on public.permissions to authenticated;
 grant select on public.permissions, public.role_permissions to service_role;
 call private.protect('public.roles', registry => true, reads => 'members.read', own_rows => 'business_id is null');
 grant select (role_id, permission_code, scope, grantable) on public.role_permissions to authenticated;
@@ -120,6 +166,7 @@ create table public.business_memberships (
   id uuid not null default private.new_id(),
   user_id uuid not null references auth.users on delete cascade,
   status text not null default 'active',
+  customer_id uuid,
   joined_at timestamptz not null default now(),
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
@@ -129,6 +176,8 @@ create table public.business_memberships (
 );
 comment on table public.business_memberships is 'A user in a business. Roles are in membership_roles. Changed only by RPC; the last owner stays.';
 comment on column public.business_memberships.status is 'Only active members have rights; a change holds from the next statement.';
+comment on column public.business_memberships.customer_id is
+  'For portal members: the customer they are. No foreign key, because customers live at the home of the organization; an id that is none reaches nothing.';
 create index business_memberships_user_id_idx on public.business_memberships (user_id);
 call private.protect('public.business_memberships', registry => true, reads => 'members.read',
   own_rows => 'user_id = (select private.current_user_id())');
@@ -154,7 +203,7 @@ create function private.tg_membership_roles_own() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  if not exists (select 1 from public.roles r where r.id = new.role_id
+  if new.role_id is not null and not exists (select 1 from public.roles r where r.id = new.role_id
                  and (r.business_id is null or r.business_id = new.business_id)) then
     perform private.fail('22023', 'This role belongs to another business.', 'role_id', 'unknown_role', 'Choose a system role or one of this business.');
   end if;
@@ -163,7 +212,7 @@ end $$;
 create trigger _100_own_role before insert or update on public.membership_roles
   for each row execute function private.tg_membership_roles_own();
 
--- Seats: counted per organization under its lock.
+-- Seats: counted per organization under its lock. Customers in the portal take none.
 create function private.tg_memberships_seats() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -175,14 +224,14 @@ begin
   perform private.enforce_plan_limit(v_organization, 'seats',
     (select count(distinct m.user_id) from public.business_memberships m
      join public.businesses b on b.id = m.business_id
-     where b.organization_id = v_organization and m.status = 'active' and m.user_id <> new.user_id) + 1,
+     where b.organization_id = v_organization and m.status = 'active' and m.customer_id is null and m.user_id <> new.user_id) + 1,
     private.plan_limit(v_organization, 'seats'));
   return new;
 end $$;
 create trigger _110_seats_insert before insert on public.business_memberships
-  for each row when (new.status = 'active') execute function private.tg_memberships_seats();
-create trigger _110_seats_update before update of status on public.business_memberships
-  for each row when (new.status = 'active' and old.status <> 'active') execute function private.tg_memberships_seats();
+  for each row when (new.status = 'active' and new.customer_id is null) execute function private.tg_memberships_seats();
+create trigger _110_seats_update before update of status, customer_id on public.business_memberships
+  for each row when (new.status = 'active' and new.customer_id is null and (old.status <> 'active' or old.customer_id is not null)) execute function private.tg_memberships_seats();
 
 /*
  * At least one active owner, always. Checked at the end of the statement after locking the business, so

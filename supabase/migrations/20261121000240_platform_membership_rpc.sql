@@ -56,6 +56,50 @@ begin
 end $$;
 comment on function private.require_rank(uuid, integer, boolean, text) is 'Raises 42501 unless the caller''s rank reaches the needed one.';
 
+create function private.grantable_permissions(user_id uuid, business_id uuid) returns table (permission text, level integer)
+language sql stable security definer set search_path = ''
+as $$
+  select rp.permission_code, max(private.scope_level(rp.scope))
+  from private.held_roles(array[grantable_permissions.user_id]) h
+  join private.carried_roles(array(select distinct r.role_id from private.held_roles(array[grantable_permissions.user_id]) r)) c on c.role_id = h.role_id
+  join public.role_permissions rp on rp.role_id = c.carried_role_id and rp.grantable
+  where h.business_id = grantable_permissions.business_id and h.department_id is null
+    and not exists (
+      select 1 from public.user_permissions up
+      where up.business_id = h.business_id and up.membership_id = h.membership_id and up.permission_code = rp.permission_code
+        and up.effect = 'deny' and coalesce(up.expires_at > now(), true))
+  group by 1
+$$;
+comment on function private.grantable_permissions(uuid, uuid) is
+  'What a user may pass on in a business, and how far it may reach: permissions held through a role that marks them grantable, and not denied.';
+
+create function private.first_ungrantable(user_id uuid, business_id uuid, role_id uuid) returns text
+language sql stable security definer set search_path = ''
+as $$
+  select rp.permission_code
+  from private.carried_roles(array[first_ungrantable.role_id]) c
+  join public.role_permissions rp on rp.role_id = c.carried_role_id
+  left join private.grantable_permissions(first_ungrantable.user_id, first_ungrantable.business_id) g on g.permission = rp.permission_code
+  where coalesce(g.level, 0) < private.scope_level(rp.scope)
+  order by 1 limit 1
+$$;
+comment on function private.first_ungrantable(uuid, uuid, uuid) is 'A permission of the role that the user may not pass on, inherited ones included; null when they may give the role.';
+
+create function private.require_may_grant(business_id uuid, role_id uuid, field text) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_permission text;
+begin
+  if private.is_trusted_caller() then return; end if;
+  v_permission := private.first_ungrantable(private.current_user_id(), require_may_grant.business_id, require_may_grant.role_id);
+  if v_permission is not null then
+    perform private.fail('42501', format('You may not pass on %s, which this role carries.', v_permission), field, 'may_not_grant',
+      'Ask somebody who may pass it on.', jsonb_build_object('permission', v_permission));
+  end if;
+end $$;
+comment on function private.require_may_grant(uuid, uuid, text) is 'Raises 42501 unless the caller may pass on every permission of a role: nobody gives what they may not give.';
+
 create function private.lock_business(business_id uuid) returns public.businesses
 language plpgsql security definer set search_path = ''
 as $$
@@ -161,33 +205,43 @@ end $$;
 comment on function public.create_business(uuid, text, text, text, text, text, text) is
   'Adds a business to an organization, with the caller as its owner. Needs organization.write. Errors: 22023 bad value, 23505 slug taken, PT402 plan limit.';
 
+create function private.session_is_open() returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_claims jsonb := private.current_claims();
+begin
+  return coalesce(v_claims ->> 'is_anonymous', 'false') <> 'true' and not exists (
+    select 1 from private.revoked_sessions s
+    where s.user_id = private.current_user_id() and s.session_id::text = v_claims ->> 'session_id');
+end $$;
+comment on function private.session_is_open() is 'False for anonymous sign-ins and for sessions that were ended.';
+
 create function public.my_businesses()
 returns table (business_id uuid, name text, slug text, organization_id uuid, organization_name text, timezone text,
-               country text, currency text, roles text[], permissions text[])
+               country text, currency text, roles text[], permissions text[], needs_second_factor boolean)
 language plpgsql stable security definer set search_path = ''
 as $$
 #variable_conflict use_column
 declare
   v_user uuid := private.current_user_id();
 begin
+  if not private.session_is_open() then return; end if;
   return query
   select b.id, b.name, b.slug::text, o.id, o.name, b.timezone, b.country::text, b.currency::text,
-    array(select distinct r.code from (
-        select r.code from public.business_memberships m
-        join public.membership_roles mr on (mr.business_id, mr.membership_id) = (m.business_id, m.id)
-        join public.roles r on r.id = mr.role_id
-        where m.business_id = b.id and m.user_id = v_user and m.status = 'active'
-        union all
-        select om.role from public.organization_memberships om
-        where om.organization_id = o.id and om.user_id = v_user and om.status = 'active') r order by 1),
+    array(select distinct r.code from private.held_roles(array[v_user]) h join public.roles r on r.id = h.role_id
+      where h.business_id = b.id and h.department_id is null order by 1),
     array(select a.permission from private.user_access a
-      where a.user_id = v_user and b.id = any (a.business_ids) order by 1)
+      where a.user_id = v_user and b.id = any ((private.my_access(a.permission, a.home_database, a.home_schema)).business_ids) order by 1),
+    o.requires_mfa and coalesce(private.current_claims() ->> 'aal', '') <> 'aal2'
+      and not exists (select 1 from public.api_keys k where k.id = v_user)
   from public.businesses b
   join public.organizations o on o.id = b.organization_id
-  where b.id = any (private.my_business_ids('business.read'))
+  where b.id in (select unnest(a.business_ids || coalesce(a.mfa_business_ids, '{}')) from private.user_access a where a.user_id = v_user)
   order by o.name, b.name, b.id;
 end $$;
-comment on function public.my_businesses() is 'The businesses of the caller with the roles and permissions held there.';
+comment on function public.my_businesses() is
+  'The businesses of the caller with the roles and permissions held there now. needs_second_factor: the organization asks for one and this session has none, so nothing of the business is open to it yet.';
 
 -- Invitations ----------------------------------------------------------------------------------------
 
@@ -195,7 +249,9 @@ create table public.invitations (
   business_id uuid not null references public.businesses on delete cascade,
   id uuid not null default private.new_id(),
   email_normalized private.email_address not null,
-  role_id uuid not null references public.roles,
+  role_id uuid references public.roles on delete set null,
+  department_id uuid,
+  customer_id uuid,
   status text not null default 'pending',
   expires_at timestamptz not null default now() + interval '7 days',
   invited_by uuid references auth.users on delete set null,
@@ -204,11 +260,17 @@ create table public.invitations (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   primary key (business_id, id),
+  constraint invitations_department_fkey foreign key (business_id, department_id)
+    references public.departments (business_id, id) on delete set null (department_id),
   constraint invitations_status check (status in ('pending', 'accepted', 'revoked', 'expired'))
 );
 comment on table public.invitations is 'Open and past invitations. The token is shown once, to the inviter; only its hash is stored, apart.';
 comment on column public.invitations.email_normalized is 'Only an account with this verified address may accept. @personal email';
 create unique index invitations_pending_key on public.invitations (business_id, email_normalized) where status = 'pending';
+comment on column public.invitations.role_id is 'Null once the role of a past invitation was deleted.';
+comment on column public.invitations.department_id is 'The department to work for, with the same role there; null for none.';
+comment on column public.invitations.customer_id is 'For the portal: the customer whom the person is.';
+create index invitations_department_idx on public.invitations (business_id, department_id);
 create index invitations_role_id_idx on public.invitations (role_id);
 create index invitations_invited_by_idx on public.invitations (invited_by);
 create index invitations_accepted_by_idx on public.invitations (accepted_by);
@@ -240,40 +302,57 @@ as $$
 $$;
 comment on function private.invitation_of_token(text) is 'The invitation a token belongs to; null for none.';
 
-create function public.invite_member(business_id uuid, email text, role text)
+create function private.invite(business_id uuid, email text, role_id uuid, department_id uuid, customer_id uuid)
 returns table (invitation_id uuid, token text, expires_at timestamptz)
 language plpgsql security definer set search_path = ''
 as $$
 #variable_conflict use_column
 declare
-  v_email text := public.normalize_email(invite_member.email);
-  v_role public.roles;
+  v_email text := public.normalize_email(invite.email);
   v_token text := private.new_token();
   v_invitation public.invitations;
 begin
-  perform private.require(invite_member.business_id, 'members.write');
   if v_email is null then
     perform private.fail('22023', 'email is not an e-mail address.', 'email', 'bad_email', 'Send one address, like ana@example.com.');
   end if;
-  perform private.lock_business(invite_member.business_id);
-  v_role := private.role_of(invite_member.business_id, invite_member.role);
-  perform private.require_rank(invite_member.business_id, v_role.rank, false, 'role');
+  perform private.lock_business(invite.business_id);
   if exists (select 1 from public.business_memberships m join auth.users u on u.id = m.user_id
-             where m.business_id = invite_member.business_id and m.status <> 'removed' and public.normalize_email(u.email) = v_email) then
+             where m.business_id = invite.business_id and m.status <> 'removed' and public.normalize_email(u.email) = v_email) then
     perform private.fail('23505', 'This person is a member already.', 'email', 'already_member', 'Change their roles instead.');
   end if;
   -- A second invitation replaces the first: its token stops working.
   update public.invitations i set status = 'revoked'
-  where i.business_id = invite_member.business_id and i.email_normalized = v_email and i.status = 'pending';
-  insert into public.invitations (business_id, email_normalized, role_id, invited_by)
-  values (invite_member.business_id, v_email, v_role.id, private.current_user_id())
+  where i.business_id = invite.business_id and i.email_normalized = v_email and i.status = 'pending';
+  insert into public.invitations (business_id, email_normalized, role_id, department_id, customer_id, invited_by)
+  values (invite.business_id, v_email, invite.role_id, invite.department_id, invite.customer_id, private.current_user_id())
   returning * into v_invitation;
   insert into private.invitation_tokens (business_id, invitation_id, token_hash)
   values (v_invitation.business_id, v_invitation.id, private.token_hash(v_token));
   return query select v_invitation.id, v_token, v_invitation.expires_at;
 end $$;
-comment on function public.invite_member(uuid, text, text) is
-  'Invites an e-mail address with a role of up to one''s own rank. Returns the token once: send it to that address. Needs members.write. Valid for 7 days; inviting again replaces it.';
+comment on function private.invite(uuid, text, uuid, uuid, uuid) is 'Writes an invitation after its caller checked who may invite whom.';
+
+create function public.invite_member(business_id uuid, email text, role text, department_id uuid default null)
+returns table (invitation_id uuid, token text, expires_at timestamptz)
+language plpgsql security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_role public.roles;
+begin
+  perform private.require(invite_member.business_id, 'members.write');
+  v_role := private.role_of(invite_member.business_id, invite_member.role);
+  if v_role.business_id is null and v_role.code = 'customer' then
+    perform private.fail('22023', 'Customers are invited with invite_portal_customer().', 'role', 'portal_role', 'Call invite_portal_customer with the customer_id.');
+  end if;
+  perform private.require_rank(invite_member.business_id, v_role.rank, false, 'role');
+  perform private.require_may_grant(invite_member.business_id, v_role.id, 'role');
+  perform private.check_department(invite_member.business_id, invite_member.department_id);
+  return query select i.invitation_id, i.token, i.expires_at
+    from private.invite(invite_member.business_id, invite_member.email, v_role.id, invite_member.department_id, null) i;
+end $$;
+comment on function public.invite_member(uuid, text, text, uuid) is
+  'Invites an e-mail address with a role of up to one''s own rank whose permissions one may pass on, and optionally into a department. Returns the token once: send it to that address. Needs members.write. Valid for 7 days; inviting again replaces it.';
 
 create function public.revoke_invitation(business_id uuid, invitation_id uuid) returns void
 language plpgsql security definer set search_path = ''
@@ -296,16 +375,18 @@ language plpgsql security definer set search_path = ''
 as $$
 #variable_conflict use_column
 declare
-  v_email text;
-  v_role text;
+  v_old public.invitations;
 begin
   perform private.require(resend_invitation.business_id, 'members.write');
-  select i.email_normalized, r.code into v_email, v_role from public.invitations i join public.roles r on r.id = i.role_id
+  select * into v_old from public.invitations i
   where i.business_id = resend_invitation.business_id and i.id = resend_invitation.invitation_id and i.status in ('pending', 'expired');
   if not found then
     perform private.fail('PT404', 'There is no open invitation with this id.', 'invitation_id', 'not_found', 'Invite the person again.');
   end if;
-  return query select i.invitation_id, i.token, i.expires_at from public.invite_member(resend_invitation.business_id, v_email, v_role) i;
+  perform private.require_rank(resend_invitation.business_id, (select r.rank from public.roles r where r.id = v_old.role_id), false, 'invitation_id');
+  perform private.require_may_grant(resend_invitation.business_id, v_old.role_id, 'invitation_id');
+  return query select i.invitation_id, i.token, i.expires_at
+    from private.invite(resend_invitation.business_id, v_old.email_normalized, v_old.role_id, v_old.department_id, v_old.customer_id) i;
 end $$;
 comment on function public.resend_invitation(uuid, uuid) is 'Replaces an open or expired invitation by a new one with a new token. Needs members.write.';
 
@@ -329,7 +410,8 @@ begin
       and exists (select 1 from auth.users u where u.id = v_user and u.email_confirmed_at is not null
                   and public.normalize_email(u.email) = i.email_normalized)
       -- Whoever invited must still be entitled to give this role.
-      and (i.invited_by is null or private.member_rank(i.invited_by, i.business_id) >= (select r.rank from public.roles r where r.id = i.role_id))
+      and (i.invited_by is null or private.member_rank(i.invited_by, i.business_id) >= (select r.rank from public.roles r where r.id = i.role_id)
+        and private.first_ungrantable(i.invited_by, i.business_id, i.role_id) is null)
       and exists (select 1 from private.business_directory d where d.business_id = i.business_id and d.is_writable);
     v_consumed := found;
   end if;
@@ -338,14 +420,17 @@ begin
     perform private.fail('PT404', 'This invitation is not valid.', 'token', 'invalid_invitation',
       'Sign in with the invited, confirmed address, or ask for a new invitation.');
   end if;
-  insert into public.business_memberships as m (business_id, user_id) values (v_business, v_user)
-  on conflict (business_id, user_id) do update set status = 'active', joined_at = now() where m.status = 'removed'
+  insert into public.business_memberships as m (business_id, user_id, customer_id) values (v_business, v_user, v_invitation.customer_id)
+  on conflict (business_id, user_id) do update set status = 'active', joined_at = now(), customer_id = excluded.customer_id where m.status = 'removed'
   returning * into v_membership;
   if v_membership.id is null then
     perform private.fail('23505', 'You are a member of this business already.', 'token', 'already_member', 'Nothing to do.');
   end if;
   insert into public.membership_roles (business_id, membership_id, role_id)
   values (v_business, v_membership.id, v_invitation.role_id) on conflict do nothing;
+  insert into public.department_roles (business_id, department_id, membership_id, role_id)
+  select v_business, d.id, v_membership.id, v_invitation.role_id
+  from public.departments d where d.business_id = v_business and d.id = v_invitation.department_id on conflict do nothing;
   return v_membership;
 end $$;
 comment on function public.accept_invitation(text) is
@@ -368,6 +453,33 @@ begin
 end $$;
 comment on function private.member_of(uuid, uuid) is 'A present member of the business; raises PT404 otherwise.';
 
+-- What a member held goes with the membership, by whatever way it ends: who comes back starts anew.
+create function private.tg_memberships_removed() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  delete from public.membership_roles r where r.business_id = new.business_id and r.membership_id = new.id;
+  delete from public.department_roles r where r.business_id = new.business_id and r.membership_id = new.id;
+  delete from public.user_permissions p where p.business_id = new.business_id and p.membership_id = new.id;
+  delete from public.access_control_lists a where a.business_id = new.business_id and a.membership_id = new.id;
+  update public.api_keys k set revoked_at = now() where k.business_id = new.business_id and k.membership_id = new.id and k.revoked_at is null;
+  return null;
+end $$;
+comment on function private.tg_memberships_removed() is 'Ends roles, permissions, shared records and API keys of a removed member.';
+create trigger _300_removed after update of status on public.business_memberships
+  for each row when (new.status = 'removed' and old.status <> 'removed') execute function private.tg_memberships_removed();
+
+create function private.check_department(business_id uuid, department_id uuid) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if check_department.department_id is not null and not exists (
+    select 1 from public.departments d where d.business_id = check_department.business_id and d.id = check_department.department_id) then
+    perform private.fail('PT404', 'There is no such department in this business.', 'department_id', 'not_found', 'List the departments of the business.');
+  end if;
+end $$;
+comment on function private.check_department(uuid, uuid) is 'Raises PT404 for a department that is not one of the business; null passes.';
+
 create function public.change_member_roles(business_id uuid, membership_id uuid, roles text[]) returns text[]
 language plpgsql security definer set search_path = ''
 as $$
@@ -389,6 +501,10 @@ begin
   foreach v_code in array change_member_roles.roles loop
     v_role := private.role_of(change_member_roles.business_id, v_code);
     perform private.require_rank(change_member_roles.business_id, v_role.rank, false, 'roles');
+    if not exists (select 1 from public.membership_roles mr where mr.business_id = v_membership.business_id
+                   and mr.membership_id = v_membership.id and mr.role_id = v_role.id) then
+      perform private.require_may_grant(change_member_roles.business_id, v_role.id, 'roles');
+    end if;
     v_ids := v_ids || v_role.id;
   end loop;
   -- New ones first, so that an owner who stays owner is never without the role.
@@ -400,7 +516,7 @@ begin
     where mr.business_id = v_membership.business_id and mr.membership_id = v_membership.id order by r.rank desc, r.code);
 end $$;
 comment on function public.change_member_roles(uuid, uuid, text[]) is
-  'Replaces the roles of a member. Needs members.write, a rank above the member''s (owners: also equals) and not below the new roles''. The last owner stays owner.';
+  'Replaces the roles of a member. Needs members.write, a rank above the member''s (owners: also equals) and not below the new roles'', whose permissions one may pass on. The last owner stays owner.';
 
 create function public.remove_member(business_id uuid, membership_id uuid) returns void
 language plpgsql security definer set search_path = ''
@@ -422,15 +538,82 @@ begin
   end if;
   update public.business_memberships m set status = 'removed'
   where m.business_id = v_membership.business_id and m.id = v_membership.id;
-  delete from public.membership_roles mr
-  where mr.business_id = v_membership.business_id and mr.membership_id = v_membership.id;
 end $$;
 comment on function public.remove_member(uuid, uuid) is
   'Ends a membership; rights are gone at the next statement. Needs members.write and a higher rank; members may remove themselves. The last owner cannot go.';
 
+create function private.set_member_status(business_id uuid, membership_id uuid, status text) returns void
+language plpgsql security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_membership public.business_memberships;
+begin
+  perform private.require(set_member_status.business_id, 'members.write');
+  perform private.lock_business(set_member_status.business_id);
+  v_membership := private.member_of(set_member_status.business_id, set_member_status.membership_id);
+  -- member_rank() counts active members alone: a suspended owner is still an owner to be reckoned with.
+  perform private.require_rank(set_member_status.business_id, greatest(
+    private.member_rank(v_membership.user_id, v_membership.business_id),
+    (select max(r.rank) from public.membership_roles mr join public.roles r on r.id = mr.role_id
+     where mr.business_id = v_membership.business_id and mr.membership_id = v_membership.id)), true, 'membership_id');
+  update public.business_memberships m set status = set_member_status.status
+  where m.business_id = v_membership.business_id and m.id = v_membership.id and m.status <> set_member_status.status;
+end $$;
+comment on function private.set_member_status(uuid, uuid, text) is 'Suspends or reactivates a member of a lower rank than the caller''s (owners: also equals).';
+
+create function public.suspend_member(business_id uuid, membership_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform private.require(suspend_member.business_id, 'members.write');
+  perform private.set_member_status(suspend_member.business_id, suspend_member.membership_id, 'suspended');
+end $$;
+comment on function public.suspend_member(uuid, uuid) is
+  'Takes all rights of a member, and of their API keys, until reactivate_member(); roles stay noted. Needs members.write and a higher rank. The last owner cannot be suspended.';
+
+create function public.reactivate_member(business_id uuid, membership_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform private.require(reactivate_member.business_id, 'members.write');
+  perform private.set_member_status(reactivate_member.business_id, reactivate_member.membership_id, 'active');
+end $$;
+comment on function public.reactivate_member(uuid, uuid) is 'Gives a suspended member their rights back. Needs members.write and a higher rank; takes a seat of the plan (PT402).';
+
+create function public.transfer_ownership(business_id uuid, membership_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_membership public.business_memberships;
+  v_owner uuid;
+begin
+  perform private.require(transfer_ownership.business_id, 'billing.write');
+  perform private.require_rank(transfer_ownership.business_id, 1000, false, 'business_id');
+  perform private.lock_business(transfer_ownership.business_id);
+  v_membership := private.member_of(transfer_ownership.business_id, transfer_ownership.membership_id);
+  if v_membership.status <> 'active' or v_membership.customer_id is not null then
+    perform private.fail('PT409', 'Only an active member can become owner.', 'membership_id', 'not_active', 'Reactivate the member first.');
+  end if;
+  v_owner := (private.role_of(transfer_ownership.business_id, 'owner')).id;
+  insert into public.membership_roles (business_id, membership_id, role_id) values (v_membership.business_id, v_membership.id, v_owner) on conflict do nothing;
+  if v_membership.user_id is distinct from private.current_user_id() then
+    insert into public.membership_roles (business_id, membership_id, role_id)
+    select m.business_id, m.id, (private.role_of(m.business_id, 'admin')).id
+    from public.business_memberships m join public.membership_roles mr on (mr.business_id, mr.membership_id) = (m.business_id, m.id) and mr.role_id = v_owner
+    where m.business_id = transfer_ownership.business_id and m.user_id = private.current_user_id() on conflict do nothing;
+    delete from public.membership_roles mr using public.business_memberships m
+    where (m.business_id, m.id) = (mr.business_id, mr.membership_id) and m.business_id = transfer_ownership.business_id
+      and m.user_id = private.current_user_id() and mr.role_id = v_owner;
+  end if;
+end $$;
+comment on function public.transfer_ownership(uuid, uuid) is 'Makes another active member owner of the business; the caller, who must be owner, becomes admin.';
+
 grant execute on function
+  public.suspend_member(uuid, uuid), public.reactivate_member(uuid, uuid), public.transfer_ownership(uuid, uuid),
   public.create_organization(text, text, text, text), public.create_business(uuid, text, text, text, text, text, text),
-  public.my_businesses(), public.invite_member(uuid, text, text), public.revoke_invitation(uuid, uuid),
+  public.my_businesses(), public.invite_member(uuid, text, text, uuid), public.revoke_invitation(uuid, uuid),
   public.resend_invitation(uuid, uuid), public.accept_invitation(text),
   public.change_member_roles(uuid, uuid, text[]), public.remove_member(uuid, uuid)
   to authenticated, service_role;

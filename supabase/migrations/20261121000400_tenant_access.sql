@@ -4,19 +4,45 @@ select set_config('search_path', current_schema() || ', extensions, pg_temp', tr
  * whose home is this schema of this database: a copy of the tables anywhere else is inert.
  */
 
--- Definer because: reads the access cache. plpgsql and not `language sql`: see private.my_business_ids.
 create function my_business_ids(permission text) returns uuid[]
 language plpgsql stable security definer parallel safe
 set search_path from current
 as $$
 begin
-  return coalesce((
-    select a.business_ids from private.user_access a
-    where a.user_id = private.current_user_id() and a.permission = my_business_ids.permission
-      and a.home_database = current_database() and a.home_schema = current_schema()), '{}');
+  return coalesce((private.my_access(my_business_ids.permission, current_database(), current_schema())).business_ids, '{}');
 end $$;
 comment on function my_business_ids(text) is
-  'Businesses living here in which the caller holds the permission. Every policy asks this once per statement.';
+  'Businesses living here in which the caller holds the permission, for all records or for some. Every policy asks this once per statement.';
+
+-- The two below are asked by tables whose records have owners: see private.protect().
+create function my_record_keys(permission text) returns uuid[]
+language plpgsql stable security definer parallel safe
+set search_path from current
+as $$
+begin
+  return (private.my_access(my_record_keys.permission, current_database(), current_schema())).record_keys;
+end $$;
+comment on function my_record_keys(text) is
+  'Null when the caller''s permission reaches all records of the businesses living here. Else what a record must carry to be reached: its business, owner, department, customer or own id is in this list.';
+
+create function my_denied_ids(permission text) returns uuid[]
+language plpgsql stable security definer parallel safe
+set search_path from current
+as $$
+begin
+  return coalesce((private.my_access(my_denied_ids.permission, current_database(), current_schema())).denied_ids, '{}');
+end $$;
+comment on function my_denied_ids(text) is 'Records living here that an access control list denies the caller, whatever else allows them.';
+
+create function my_membership_id(business_id uuid) returns uuid
+language plpgsql stable security definer
+set search_path from current
+as $$
+begin
+  return (select m.id from public.business_memberships m
+    where m.business_id = my_membership_id.business_id and m.user_id = private.current_person_id() and m.status = 'active');
+end $$;
+comment on function my_membership_id(uuid) is 'The membership of the caller, or of the person behind the API key, in a business; null without one.';
 
 create function require_business(business_id uuid, permission text) returns private.business_directory
 language plpgsql stable security definer
@@ -41,7 +67,173 @@ end $$;
 comment on function require_business(uuid, text) is
   'First statement of every definer function about a business living here: raises 42501 unless the caller holds the permission. Returns its directory entry.';
 
-grant execute on function my_business_ids(text) to authenticated, service_role;
+create function require_whole_business(business_id uuid, permission text) returns private.business_directory
+language plpgsql stable security definer
+set search_path from current
+as $$
+declare
+  home private.business_directory := require_business(require_whole_business.business_id, require_whole_business.permission);
+  v_keys uuid[] := my_record_keys(require_whole_business.permission);
+begin
+  if not private.is_trusted_caller() and v_keys is not null and (require_whole_business.business_id = any (v_keys)) is not true then
+    perform private.fail('42501', format('You hold %s for some records only.', require_whole_business.permission), 'business_id', 'scope_too_narrow',
+      'Ask somebody whose role reaches all records of the business.',
+      jsonb_build_object('permission', require_whole_business.permission));
+  end if;
+  return home;
+end $$;
+comment on function require_whole_business(uuid, text) is
+  'First statement of definer functions that work on many records at once: as require_business(), and the permission must reach all records.';
+
+create function may_create(business_id uuid, permission text) returns boolean
+language plpgsql stable security definer
+set search_path from current
+as $$
+declare
+  v private.user_access := private.my_access(may_create.permission, current_database(), current_schema());
+begin
+  return coalesce(may_create.business_id = any (v.business_ids)
+    and (v.record_keys is null or array[may_create.business_id, my_membership_id(may_create.business_id)] && v.record_keys), false);
+end $$;
+comment on function may_create(uuid, text) is
+  'True when the caller''s permission reaches records of their own in the business: whoever has only single records shared with them makes no new ones.';
+grant execute on function may_create(uuid, text) to authenticated, service_role;
+
+create function require_creator(business_id uuid, permission text) returns private.business_directory
+language plpgsql stable security definer
+set search_path from current
+as $$
+declare
+  home private.business_directory := require_business(require_creator.business_id, require_creator.permission);
+begin
+  if not private.is_trusted_caller() and not may_create(require_creator.business_id, require_creator.permission) then
+    perform private.fail('42501', format('You hold %s for single records only.', require_creator.permission), 'business_id', 'scope_too_narrow',
+      'Ask an admin of the business for a role that includes it.', jsonb_build_object('permission', require_creator.permission));
+  end if;
+  return home;
+end $$;
+comment on function require_creator(uuid, text) is
+  'First statement of definer functions that make a record: as require_business(), and the permission must reach a record of one''s own.';
+
+grant execute on function my_business_ids(text), my_record_keys(text), my_denied_ids(text) to authenticated, service_role;
+
+-- Single records ---------------------------------------------------------------------------------
+
+create function record_keys_of(resource text, business_id uuid, record_id uuid) returns uuid[]
+language plpgsql stable security definer
+set search_path from current
+as $$
+declare
+  v_owners uuid[];   -- null until the record is found
+  v_department uuid;
+  v_about uuid;
+begin
+  case record_keys_of.resource
+    when 'customers' then
+      select array[c.owner_membership_id], c.department_id into v_owners, v_department
+      from customers c where c.business_id = record_keys_of.business_id and c.id = record_keys_of.record_id;
+    when 'conversations' then
+      select array[c.assigned_membership_id], c.department_id, c.customer_id into v_owners, v_department, v_about
+      from conversations c where c.business_id = record_keys_of.business_id and c.id = record_keys_of.record_id;
+    when 'calls' then
+      select array[c.owner_membership_id, c.handled_by_membership_id], c.department_id, c.customer_id into v_owners, v_department, v_about
+      from calls c where c.business_id = record_keys_of.business_id and c.id = record_keys_of.record_id;
+    else return null;
+  end case;
+  if v_owners is null then return null; end if;
+  return v_owners || array[record_keys_of.business_id, record_keys_of.record_id, v_department, v_about,
+    case when coalesce(v_department, v_owners[1], v_owners[2]) is null then private.pool_key(record_keys_of.business_id) end];
+end $$;
+comment on function record_keys_of(text, uuid, uuid) is
+  'What a record carries that can be among somebody''s record keys: business, own id, owners, department, customer, pool. Null for no such record.';
+
+create function may_access_record(resource text, business_id uuid, record_id uuid, permission text) returns boolean
+language plpgsql stable security definer
+set search_path from current
+as $$
+declare
+  v private.user_access := private.my_access(may_access_record.permission, current_database(), current_schema());
+begin
+  if may_access_record.business_id = any (v.business_ids) is not true then return false; end if;
+  if v.record_keys is null then return true; end if;
+  return coalesce(record_keys_of(may_access_record.resource, may_access_record.business_id, may_access_record.record_id) && v.record_keys, false)
+    and (may_access_record.record_id = any (v.denied_ids)) is not true;
+end $$;
+comment on function may_access_record(text, uuid, uuid, text) is
+  'True when the caller''s permission reaches one record (customers, conversations, calls) of a business living here: what the policies of these tables say, for their parts and for functions.';
+grant execute on function may_access_record(text, uuid, uuid, text) to authenticated, service_role;
+
+create function require_record(resource text, business_id uuid, record_id uuid, permission text, field text) returns void
+language plpgsql stable security definer
+set search_path from current
+as $$
+begin
+  if not private.is_trusted_caller()
+     and not may_access_record(require_record.resource, require_record.business_id, require_record.record_id, require_record.permission) then
+    -- As if it did not exist: whoever may not reach a record need not know of it.
+    perform private.fail('PT404', format('There is no such record among the %s you may reach.', require_record.resource), require_record.field, 'not_found',
+      format('Check %s, or ask somebody who reaches it to share it.', require_record.field));
+  end if;
+end $$;
+comment on function require_record(text, uuid, uuid, text, text) is
+  'For definer functions about one record, after require_business(): raises PT404 unless the caller''s permission reaches it.';
+
+-- A record that a limited member creates is theirs, so that they can go on with it.
+create function tg_own_record() returns trigger
+language plpgsql security definer
+set search_path from current
+as $$
+declare
+  v_keys uuid[];
+  v_membership uuid;
+begin
+  -- Arguments: the permission to write, then the column of the owner.
+  if new.department_id is not null or to_jsonb(new) ->> tg_argv[1] is not null or private.is_trusted_caller() then return new; end if;
+  v_keys := my_record_keys(tg_argv[0]);
+  if v_keys is null or new.business_id = any (v_keys) then return new; end if;
+  v_membership := my_membership_id(new.business_id);
+  if v_membership is not null then
+    new := jsonb_populate_record(new, jsonb_build_object(tg_argv[1], v_membership));
+  end if;
+  return new;
+end $$;
+comment on function tg_own_record() is
+  'Gives a record without owner and department to the member who creates it, when their permission does not reach all records. Arguments: permission, owner column.';
+
+-- What happens with a customer belongs to whoever looks after the customer, and to the department that answers
+-- the channel, until somebody says otherwise.
+create function tg_inherit_owner() returns trigger
+language plpgsql security definer
+set search_path from current
+as $$
+declare
+  v_owner uuid;
+  v_department uuid;
+begin
+  -- Argument: the column of the owner.
+  if new.customer_id is null and new.channel_id is null then return new; end if;
+  select c.owner_membership_id, coalesce(ch.department_id, c.department_id) into v_owner, v_department
+  from (values (1)) one
+  left join customers c on c.business_id = new.business_id and c.id = new.customer_id
+  left join channels ch on ch.business_id = new.business_id and ch.id = new.channel_id;
+  if v_owner is not null and to_jsonb(new) ->> tg_argv[0] is null then
+    new := jsonb_populate_record(new, jsonb_build_object(tg_argv[0], v_owner));
+  end if;
+  new.department_id := coalesce(new.department_id, v_department);
+  return new;
+end $$;
+comment on function tg_inherit_owner() is 'Gives a new conversation or call the owner of its customer and the department of its channel, else of its customer. Argument: the owner column.';
+
+create function tg_forget_access_lists() returns trigger
+language plpgsql security definer
+set search_path from current
+as $$
+begin
+  delete from public.access_control_lists a using old_rows o
+  where a.business_id = o.business_id and a.resource = tg_table_name and a.resource_id = o.id;
+  return null;
+end $$;
+comment on function tg_forget_access_lists() is 'An access control list goes with its record.';
 
 -- Idempotent writes ------------------------------------------------------------------------------
 

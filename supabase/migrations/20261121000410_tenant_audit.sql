@@ -22,7 +22,7 @@ create table audit_logs (
   constraint audit_logs_event_type check (event_type in ('insert', 'update', 'delete'))
 ) partition by range (occurred_at);
 comment on table audit_logs is 'Who changed what and when. Append-only for every role; monthly partitions.';
-comment on column audit_logs.actor_id is 'The signed-in user; null for webhooks, jobs and migrations.';
+comment on column audit_logs.actor_id is 'The signed-in user, or the API key; null for webhooks, jobs and migrations.';
 comment on column audit_logs.actor_role is 'Database role that acted: authenticated, service_role, integrator, postgres.';
 comment on column audit_logs.resource is 'Table.';
 comment on column audit_logs.before is 'Old values of the changed columns; personal ones masked.';
@@ -73,14 +73,19 @@ declare
   v_old jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) end;
   v_new jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) end;
   v_row jsonb := coalesce(v_new, v_old);
+  v_business uuid := (v_row ->> tg_argv[0])::uuid;
   v_before jsonb;
   v_after jsonb;
   v_key text;
 begin
+  if tg_argv[0] = 'role_id' then   -- what a role may do belongs to whose role it is
+    select r.business_id into v_business from public.roles r where r.id = (v_row ->> 'role_id')::uuid;
+  end if;
+  if v_business is null then return null; end if;   -- a system role, changed by a migration
   if tg_op = 'UPDATE' then
     select jsonb_object_agg(e.key, v_old -> e.key), jsonb_object_agg(e.key, e.value) into v_before, v_after
     from jsonb_each(v_new) e
-    where e.key not in ('updated_at', 'updated_by') and v_old -> e.key is distinct from e.value;
+    where e.key not in ('updated_at', 'updated_by', 'last_used_at') and v_old -> e.key is distinct from e.value;
     if v_after is null then return null; end if;
   else
     v_before := v_old;
@@ -92,7 +97,7 @@ begin
     if jsonb_typeof(v_after -> v_key) <> 'null' then v_after := jsonb_set(v_after, array[v_key], '"[masked]"'); end if;
   end loop;
   insert into audit_logs (business_id, actor_id, actor_role, event_type, resource, resource_id, before, after, request_id)
-  values ((v_row ->> tg_argv[0])::uuid, private.current_user_id(),
+  values (v_business, private.current_user_id(),
           case when current_setting('role') = 'none' then session_user::text else current_setting('role') end,
           lower(tg_op), tg_table_name, (v_row ->> 'id')::uuid, v_before, v_after, private.current_request_id());
   return null;
@@ -134,7 +139,8 @@ create table status_history (
 comment on table status_history is 'Every change of a status, with who and when. Append-only.';
 comment on column status_history.reason is '@personal free_text';
 create index status_history_row_idx on status_history (business_id, table_name, row_id, occurred_at desc);
-call private.protect('status_history', reads => 'business.read', guard => false);
+-- Changes of records one does not reach are none of one's business: all for auditors, one's own for everybody.
+call private.protect('status_history', reads => 'audit.read', own_rows => 'actor_id = (select private.current_user_id())', guard => false);
 call private.append_only('status_history');
 
 create function tg_status_history() returns trigger

@@ -114,3 +114,14 @@ call public.audit('public.business_memberships');
 call public.audit('public.membership_roles');
 call public.audit('public.invitations', array['email_normalized']);
 call public.audit('public.provider_connections');
+-- Whatever changes rights.
+call public.audit('public.roles');
+call public.audit('public.role_permissions', business_column => 'role_id');
+call public.audit('public.role_hierarchies');
+call public.audit('public.permission_templates');
+call public.audit('public.departments');
+call public.audit('public.department_roles');
+call public.audit('public.user_permissions', array['reason']);
+call public.audit('public.access_control_lists');
+call public.audit('public.api_keys');
+call public.audit('public.business_domains', array['verification_token']);

@@ -19,6 +19,7 @@ create table customers (
   primary_phone text,
   lifecycle_stage text not null default 'lead',
   owner_membership_id uuid,
+  department_id uuid,
   source text,
   tags text[] not null default '{}',
   address_line text,
@@ -39,6 +40,8 @@ create table customers (
   constraint customers_business_fkey foreign key (business_id) references public.businesses on delete cascade,
   constraint customers_owner_fkey foreign key (business_id, owner_membership_id)
     references public.business_memberships (business_id, id) on delete set null (owner_membership_id),
+  constraint customers_department_fkey foreign key (business_id, department_id)
+    references public.departments (business_id, id) on delete set null (department_id),
   constraint customers_merged_into_fkey foreign key (business_id, merged_into_id) references customers (business_id, id),
   constraint customers_kind check (kind in ('person', 'organization')),
   constraint customers_lifecycle_stage check (lifecycle_stage in ('lead', 'prospect', 'customer', 'former')),
@@ -63,6 +66,8 @@ comment on column customers.title is 'Job title. @personal name';
 comment on column customers.primary_email is 'Kept from contact_points: the primary e-mail address. @personal email';
 comment on column customers.primary_phone is 'Kept from contact_points: the primary phone number, E.164. @personal phone';
 comment on column customers.lifecycle_stage is 'lead (we know an address), prospect, customer, former.';
+comment on column customers.owner_membership_id is 'The member who looks after the customer: permissions of scope own reach the records that name one. Their calls and open conversations follow when it changes.';
+comment on column customers.department_id is 'The department the customer belongs to, for permissions of scope department.';
 comment on column customers.source is 'How the customer came to be: call, sms, whatsapp, import, api, or the product''s own word.';
 comment on column customers.address_line is '@personal address';
 comment on column customers.city is '@personal address';
@@ -77,16 +82,17 @@ comment on column customers.deleted_at is 'Set when the customer was removed; ca
 create index customers_created_at_idx on customers (business_id, created_at desc, id desc);
 create index customers_search_idx on customers using gin (business_id,
   private.customer_document(first_name, last_name, company_name, primary_email, primary_phone, city, notes)) with (fastupdate = off);
+create index customers_department_idx on customers (business_id, department_id);
 create index customers_owner_idx on customers (business_id, owner_membership_id);
 create index customers_merged_into_idx on customers (business_id, merged_into_id) where merged_into_id is not null;
 create index customers_primary_phone_idx on customers (business_id, primary_phone);
 create index customers_primary_email_idx on customers (business_id, primary_email);
 
-call private.protect('customers',
+call private.protect('customers', owners => array['owner_membership_id'],
   reads => 'customers.read', inserts => 'customers.write', updates => 'customers.write', deletes => 'customers.delete',
-  insert_columns => array['kind', 'first_name', 'last_name', 'company_name', 'title', 'lifecycle_stage', 'owner_membership_id', 'source',
+  insert_columns => array['kind', 'first_name', 'last_name', 'company_name', 'title', 'lifecycle_stage', 'owner_membership_id', 'department_id', 'source',
     'tags', 'address_line', 'city', 'region', 'postal_code', 'country', 'custom_fields', 'notes'],
-  update_columns => array['kind', 'first_name', 'last_name', 'company_name', 'title', 'lifecycle_stage', 'owner_membership_id', 'source',
+  update_columns => array['kind', 'first_name', 'last_name', 'company_name', 'title', 'lifecycle_stage', 'owner_membership_id', 'department_id', 'source',
     'tags', 'address_line', 'city', 'region', 'postal_code', 'country', 'custom_fields', 'notes', 'deleted_at']);
 call audit('customers', array['first_name', 'last_name', 'display_name', 'company_name', 'title', 'primary_email', 'primary_phone',
   'address_line', 'city', 'postal_code', 'custom_fields', 'notes']);
@@ -107,6 +113,9 @@ begin
 end $$;
 comment on function tg_stamp_metric_date() is 'Stamps the local day of a moment in the time zone of the business. Argument: the column of the moment.';
 create trigger _100_metric_date before insert on customers for each row execute function tg_stamp_metric_date('created_at');
+create trigger _050_own before insert on customers for each row execute function tg_own_record('customers.write', 'owner_membership_id');
+create trigger _600_access_lists after delete on customers
+  referencing old table as old_rows for each statement execute function tg_forget_access_lists();
 
 -- The plan's bound on customers -----------------------------------------------------------------------
 
@@ -212,7 +221,7 @@ create index contact_points_any_kind_idx on contact_points (business_id, normali
 create index contact_points_search_idx on contact_points using gin (business_id, normalized gin_trgm_ops) with (fastupdate = off);
 create unique index contact_points_primary_key on contact_points (business_id, customer_id, kind) where is_primary;
 
-call private.protect('contact_points',
+call private.protect('contact_points', parent => array['customers', 'customer_id'],
   reads => 'customers.read', inserts => 'customers.write', updates => 'customers.write', deletes => 'customers.write',
   insert_columns => array['customer_id', 'kind', 'raw', 'is_primary'], update_columns => array['raw', 'is_primary', 'verified_at', 'opted_out_at']);
 call audit('contact_points', array['raw', 'normalized', 'extension']);

@@ -100,7 +100,7 @@ set search_path from current
 as $$
 #variable_conflict use_column
 declare
-  v_home private.business_directory := require_business(create_customer.business_id, 'customers.write');
+  v_home private.business_directory := require_creator(create_customer.business_id, 'customers.write');
   v_request jsonb;
   v_result jsonb;
   v_customer customers;
@@ -142,7 +142,10 @@ begin
     v_owner := customer_of_identity(create_customer.business_id, v_kind, v_normalized);
     if v_owner is not null then
       perform private.fail('23505', format('A customer with this %s exists.', v_kind), v_kind, 'exists',
-        'Use the existing customer, or merge the two.', jsonb_build_object('customer_id', v_owner));
+        'Use the existing customer, or merge the two.',
+        -- Whose it is only for those who reach it.
+        jsonb_build_object('customer_id', case when private.is_trusted_caller()
+          or may_access_record('customers', create_customer.business_id, v_owner, 'customers.read') then v_owner end));
     end if;
     if v_kind = 'phone' then phone := v_normalized; end if;
   end loop;
@@ -182,7 +185,9 @@ begin
     select n.normalized into v_normalized from normalize_contact('email', email, v_home.country) n;
     v_id := customer_of_identity(find_customer.business_id, 'email', v_normalized);
   end if;
-  if v_id is null then return null; end if;
+  if v_id is null or not (private.is_trusted_caller() or may_access_record('customers', find_customer.business_id, v_id, 'customers.read')) then
+    return null;
+  end if;
   select * into v_customer from customers c where c.business_id = find_customer.business_id and c.id = v_id;
   return v_customer;
 end $$;
@@ -198,6 +203,7 @@ as $$
 declare
   v_home private.business_directory := require_business(search_customers.business_id, 'customers.read');
   v_limit integer := least(greatest(coalesce(max_results, 20), 1), 200);
+  v_is_limited boolean := not private.is_trusted_caller() and my_record_keys('customers.read') is not null;
   v_query tsquery;
   v_part text := replace(replace(replace(lower(btrim(coalesce(query, ''))), '\', '\\'), '%', '\%'), '_', '\_');
   v_digits text := regexp_replace(coalesce(query, ''), '[^0-9]', '', 'g');
@@ -228,6 +234,7 @@ begin
   )
   select c.* from best b join customers c on c.business_id = search_customers.business_id and c.id = b.id
   where c.deleted_at is null and c.merged_into_id is null
+    and (not v_is_limited or may_access_record('customers', c.business_id, c.id, 'customers.read'))
   order by b.rank desc, c.created_at desc, c.id desc
   limit v_limit;
 end $$;

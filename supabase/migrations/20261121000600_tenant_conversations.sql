@@ -9,6 +9,7 @@ create table channels (
   business_id uuid not null,
   id uuid not null default private.new_id(),
   connection_id uuid,
+  department_id uuid,
   kind text not null,
   name text not null,
   address text not null,
@@ -26,6 +27,8 @@ create table channels (
   constraint channels_business_fkey foreign key (business_id) references public.businesses on delete cascade,
   constraint channels_connection_fkey foreign key (business_id, connection_id)
     references public.provider_connections (business_id, id) on delete set null (connection_id),
+  constraint channels_department_fkey foreign key (business_id, department_id)
+    references public.departments (business_id, id) on delete set null (department_id),
   constraint channels_kind check (kind in ('voice', 'sms', 'whatsapp', 'email', 'web_chat', 'social')),
   constraint channels_name_length check (char_length(name) between 1 and 200),
   constraint channels_address_length check (char_length(address) between 1 and 320),
@@ -38,11 +41,13 @@ comment on column channels.address is 'The number, address or handle as given.';
 comment on column channels.address_normalized is 'E.164 for numbers, lower-cased for mail; incoming events are matched with it.';
 comment on column channels.threading is 'single: a new message reopens a resolved conversation; per_resolution: it starts a new one that links back.';
 comment on column channels.settings is 'Voice: greeting (text to say), forward_to (number to ring), record (true or false), language (BCP 47).';
+comment on column channels.department_id is 'The department that answers here: what arrives belongs to it.';
+create index channels_department_idx on channels (business_id, department_id);
 create index channels_connection_idx on channels (business_id, connection_id, kind, address_normalized);
 call private.protect('channels',
   reads => 'channels.read', inserts => 'channels.write', updates => 'channels.write', deletes => 'channels.write',
-  insert_columns => array['connection_id', 'kind', 'name', 'address', 'provider', 'threading', 'settings', 'is_active'],
-  update_columns => array['connection_id', 'name', 'threading', 'settings', 'is_active']);
+  insert_columns => array['connection_id', 'department_id', 'kind', 'name', 'address', 'provider', 'threading', 'settings', 'is_active'],
+  update_columns => array['connection_id', 'department_id', 'name', 'threading', 'settings', 'is_active']);
 call audit('channels');
 
 create function tg_channels_normalize() returns trigger
@@ -82,6 +87,7 @@ create table conversations (
   subject text,
   status text not null default 'open',
   assigned_membership_id uuid,
+  department_id uuid,
   last_message_at timestamptz,
   last_message_preview text,
   message_count integer not null default 0,
@@ -101,6 +107,8 @@ create table conversations (
   constraint conversations_customer_fkey foreign key (business_id, customer_id) references customers (business_id, id) on delete set null (customer_id),
   constraint conversations_assigned_fkey foreign key (business_id, assigned_membership_id)
     references public.business_memberships (business_id, id) on delete set null (assigned_membership_id),
+  constraint conversations_department_fkey foreign key (business_id, department_id)
+    references public.departments (business_id, id) on delete set null (department_id),
   constraint conversations_previous_fkey foreign key (business_id, previous_conversation_id) references conversations (business_id, id),
   constraint conversations_status check (status in ('open', 'pending', 'snoozed', 'resolved', 'closed')),
   constraint conversations_peer_length check (char_length(peer) between 1 and 320),
@@ -112,6 +120,8 @@ comment on table conversations is 'A thread with one outside address on one chan
 comment on column conversations.peer is 'The outside address: E.164, short code, sender name, e-mail address or visitor id. @personal phone';
 comment on column conversations.subject is '@personal free_text';
 comment on column conversations.status is 'open, pending (we wait for them), snoozed (until snoozed_until), resolved, closed (a new message starts a new conversation).';
+comment on column conversations.assigned_membership_id is 'Who answers; at first the member who looks after the customer.';
+comment on column conversations.department_id is 'At first the department of the channel, else of the customer.';
 comment on column conversations.last_message_preview is 'First 140 characters of the last message. @personal free_text';
 comment on column conversations.unread_count is 'Messages from outside since somebody last read: see mark_conversation_read().';
 comment on column conversations.service_window_until is 'WhatsApp: until when free-form messages are allowed (24 hours after their last message).';
@@ -122,14 +132,19 @@ create index conversations_last_message_idx on conversations (business_id, last_
 create index conversations_created_at_idx on conversations (business_id, created_at desc, id desc);
 create index conversations_customer_idx on conversations (business_id, customer_id);
 create index conversations_peer_idx on conversations (business_id, channel_id, peer, created_at desc);
+create index conversations_department_idx on conversations (business_id, department_id);
 create index conversations_assigned_idx on conversations (business_id, assigned_membership_id);
 create index conversations_previous_idx on conversations (business_id, previous_conversation_id);
-call private.protect('conversations',
+call private.protect('conversations', owners => array['assigned_membership_id'], about => 'customer_id',
   reads => 'conversations.read', updates => 'conversations.write',
-  update_columns => array['subject', 'status', 'assigned_membership_id', 'snoozed_until']);
+  update_columns => array['subject', 'status', 'assigned_membership_id', 'department_id', 'snoozed_until']);
 -- No insert: open_conversation(). No delete: threads are resolved and closed.
 call track_status('conversations');
 call audit('conversations', array['peer', 'subject', 'last_message_preview'], on_insert => false);
+create trigger _040_inherit before insert on conversations for each row execute function tg_inherit_owner('assigned_membership_id');
+create trigger _050_own before insert on conversations for each row execute function tg_own_record('conversations.write', 'assigned_membership_id');
+create trigger _600_access_lists after delete on conversations
+  referencing old table as old_rows for each statement execute function tg_forget_access_lists();
 create trigger _100_metric_date before insert or update of opened_at on conversations for each row execute function tg_stamp_metric_date('opened_at');
 
 -- messages -------------------------------------------------------------------------------------------
@@ -203,7 +218,7 @@ comment on column messages.metric_date is 'Local day of occurred_at in the time 
 create index messages_conversation_idx on messages (business_id, conversation_id, occurred_at desc, id desc);
 create index messages_created_at_idx on messages (business_id, created_at desc, id desc);
 create index messages_sender_idx on messages (business_id, sender_membership_id);
-call private.protect('messages', reads => 'messages.read');
+call private.protect('messages', parent => array['conversations', 'conversation_id'], reads => 'messages.read');
 -- No insert, update or delete: messages are recorded by functions and never edited.
 create trigger _100_metric_date before insert or update of occurred_at on messages for each row execute function tg_stamp_metric_date('occurred_at');
 

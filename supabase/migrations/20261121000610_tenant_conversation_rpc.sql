@@ -159,11 +159,16 @@ returns messages
 language plpgsql security definer
 set search_path from current
 as $$
+declare
+  v_message messages;
 begin
-  perform require_business(record_inbound_message.business_id, 'messages.write');
+  perform require_creator(record_inbound_message.business_id, 'messages.write');
   perform private.check_length(provider_message_id, 'provider_message_id', 1, 500);
-  return store_inbound_message(channel_for(record_inbound_message.business_id, record_inbound_message.channel_id),
+  v_message := store_inbound_message(channel_for(record_inbound_message.business_id, record_inbound_message.channel_id),
     jsonb_build_object('peer', peer, 'text', body, 'external_id', provider_message_id, 'occurred_at', occurred_at, 'media', media));
+  -- Known only now: whose thread it belongs to. If not the caller's, nothing was stored.
+  perform require_record('conversations', v_message.business_id, v_message.conversation_id, 'messages.write', 'peer');
+  return v_message;
 end $$;
 comment on function record_inbound_message(uuid, uuid, text, text, text, timestamptz, jsonb) is
   'Records a message that came in by other means than our webhooks. Needs messages.write. The same provider_message_id again returns the first row.';
@@ -175,7 +180,7 @@ set search_path from current
 as $$
 #variable_conflict use_column
 declare
-  v_home private.business_directory := require_business(open_conversation.business_id, 'conversations.write');
+  v_home private.business_directory := require_creator(open_conversation.business_id, 'conversations.write');
   v_channel channels := channel_for(open_conversation.business_id, open_conversation.channel_id);
   v_peer text := nullif(btrim(open_conversation.peer), '');
   v_customer uuid := open_conversation.customer_id;
@@ -206,7 +211,11 @@ begin
     v_peer := coalesce(v_normalized, v_peer);
     v_customer := coalesce(v_customer, link_customer(open_conversation.business_id, contact_kind(v_channel.kind), v_peer, v_home.country, v_channel.kind));
   end if;
+  if v_customer is not null and my_record_keys('customers.read') is not null then
+    perform require_record('customers', open_conversation.business_id, v_customer, 'customers.read', 'customer_id');
+  end if;
   v_id := thread_for(v_channel, v_peer, v_customer, now(), false);
+  perform require_record('conversations', open_conversation.business_id, v_id, 'conversations.write', 'peer');
   select * into v_conversation from conversations c where c.business_id = open_conversation.business_id and c.id = v_id;
   if open_conversation.subject is not null then
     update conversations c set subject = open_conversation.subject
@@ -239,6 +248,7 @@ begin
   if not found then
     perform private.fail('PT404', 'There is no such conversation in this business.', 'conversation_id', 'not_found', 'Check conversation_id.');
   end if;
+  perform require_record('conversations', record_message.business_id, record_message.conversation_id, 'messages.write', 'conversation_id');
   if exists (select 1 from contact_points p join channels ch on (ch.business_id, ch.id) = (v_conversation.business_id, v_conversation.channel_id)
              where p.business_id = v_conversation.business_id and p.normalized = v_conversation.peer
                and p.kind = contact_kind(ch.kind) and p.opted_out_at is not null) then
@@ -246,7 +256,7 @@ begin
   end if;
   insert into messages (business_id, conversation_id, channel_id, direction, sender_kind, sender_membership_id, body, sent_at)
   values (v_conversation.business_id, v_conversation.id, v_conversation.channel_id, 'outbound', 'member',
-    (select m.id from public.business_memberships m where m.business_id = v_conversation.business_id and m.user_id = private.current_user_id() and m.status = 'active'),
+    my_membership_id(v_conversation.business_id),
     record_message.body, now())
   returning * into v_message;
   perform keep_idempotent_result(record_message.business_id, idempotency_key, v_request, jsonb_build_object('id', v_message.id));
@@ -262,6 +272,9 @@ as $$
 #variable_conflict use_column
 begin
   perform require_business(mark_conversation_read.business_id, 'conversations.write');
+  if exists (select 1 from conversations c where c.business_id = mark_conversation_read.business_id and c.id = mark_conversation_read.conversation_id) then
+    perform require_record('conversations', mark_conversation_read.business_id, mark_conversation_read.conversation_id, 'conversations.write', 'conversation_id');
+  end if;
   update conversations c set unread_count = 0
   where c.business_id = mark_conversation_read.business_id and c.id = mark_conversation_read.conversation_id and c.unread_count <> 0;
 end $$;

@@ -27,6 +27,8 @@ create table calls (
   answered_by text,
   caller_name text,
   handled_by_membership_id uuid,
+  owner_membership_id uuid,
+  department_id uuid,
   recording jsonb,
   legs jsonb not null default '{}',
   error_code integer,
@@ -44,6 +46,10 @@ create table calls (
   constraint calls_conversation_fkey foreign key (business_id, conversation_id) references conversations (business_id, id) on delete set null (conversation_id),
   constraint calls_handled_by_fkey foreign key (business_id, handled_by_membership_id)
     references public.business_memberships (business_id, id) on delete set null (handled_by_membership_id),
+  constraint calls_owner_fkey foreign key (business_id, owner_membership_id)
+    references public.business_memberships (business_id, id) on delete set null (owner_membership_id),
+  constraint calls_department_fkey foreign key (business_id, department_id)
+    references public.departments (business_id, id) on delete set null (department_id),
   constraint calls_direction check (direction in ('inbound', 'outbound')),
   constraint calls_status check (status in ('queued', 'initiated', 'ringing', 'in_progress', 'completed', 'busy', 'no_answer', 'canceled', 'failed', 'voicemail')),
   constraint calls_outcome check (outcome in ('completed', 'voicemail', 'no_answer', 'busy', 'abandoned', 'transferred', 'do_not_call', 'spam', 'booked', 'error', 'unknown')),
@@ -64,6 +70,9 @@ comment on column calls.status_sequence is 'The provider''s number of the last a
 comment on column calls.duration_seconds is 'Seconds of conversation, never billed minutes.';
 comment on column calls.outcome is 'What came of it, apart from the technical status; members may correct it.';
 comment on column calls.caller_name is 'As the network announced it. @personal name';
+comment on column calls.handled_by_membership_id is 'Who spoke.';
+comment on column calls.owner_membership_id is 'Whose call it is: at first the member who looks after the customer. It is also theirs who spoke.';
+comment on column calls.department_id is 'At first the department of the channel, else of the customer.';
 comment on column calls.recording is '{"sid", "status", "duration_seconds", "url", "started_at"}; the URL needs the provider''s credentials. @personal free_text';
 comment on column calls.legs is 'Legs the provider reported for this call, by their id: forwarding attempts and transfers. @personal phone';
 comment on column calls.notes is '@personal free_text';
@@ -73,12 +82,19 @@ create index calls_created_at_idx on calls (business_id, created_at desc, id des
 create index calls_customer_idx on calls (business_id, customer_id, started_at desc);
 create index calls_channel_idx on calls (business_id, channel_id);
 create index calls_conversation_idx on calls (business_id, conversation_id);
+create index calls_owner_idx on calls (business_id, owner_membership_id);
+create index calls_department_idx on calls (business_id, department_id);
 create index calls_handled_by_idx on calls (business_id, handled_by_membership_id);
-call private.protect('calls', reads => 'calls.read', updates => 'calls.write',
-  update_columns => array['outcome', 'handled_by_membership_id', 'notes', 'conversation_id']);
+call private.protect('calls', owners => array['owner_membership_id', 'handled_by_membership_id'], about => 'customer_id',
+  reads => 'calls.read', updates => 'calls.write',
+  update_columns => array['outcome', 'handled_by_membership_id', 'owner_membership_id', 'department_id', 'notes', 'conversation_id']);
 -- No insert: log_call() and providers. No delete: retention decides.
 call track_status('calls');
 call audit('calls', array['peer', 'from_address', 'to_address', 'caller_name', 'notes', 'recording', 'legs'], on_insert => false);
+create trigger _040_inherit before insert on calls for each row execute function tg_inherit_owner('owner_membership_id');
+create trigger _050_own before insert on calls for each row execute function tg_own_record('calls.write', 'owner_membership_id');
+create trigger _600_access_lists after delete on calls
+  referencing old table as old_rows for each statement execute function tg_forget_access_lists();
 create trigger _100_metric_date before insert or update of started_at on calls for each row execute function tg_stamp_metric_date('started_at');
 
 create table call_transcripts (
@@ -110,7 +126,35 @@ comment on column call_transcripts.segments is '[{"speaker", "start", "end", "te
 comment on column call_transcripts.text is 'The whole text. @personal free_text';
 comment on column call_transcripts.summary is '@personal free_text';
 create index call_transcripts_call_idx on call_transcripts (business_id, call_id);
-call private.protect('call_transcripts', reads => 'calls.read');
+call private.protect('call_transcripts', parent => array['calls', 'call_id'], reads => 'calls.read');
+
+-- The history of a customer goes to whoever looks after the customer now; what was given to somebody else stays theirs.
+create function tg_customers_reassigned() returns trigger
+language plpgsql security definer
+set search_path from current
+as $$
+begin
+  if new.owner_membership_id is distinct from old.owner_membership_id then
+    update conversations c set assigned_membership_id = new.owner_membership_id
+    where c.business_id = new.business_id and c.customer_id = new.id and c.status <> 'closed'
+      and c.assigned_membership_id is not distinct from old.owner_membership_id;
+    update calls c set owner_membership_id = new.owner_membership_id
+    where c.business_id = new.business_id and c.customer_id = new.id and c.owner_membership_id is not distinct from old.owner_membership_id;
+  end if;
+  if new.department_id is distinct from old.department_id then
+    update conversations c set department_id = new.department_id
+    where c.business_id = new.business_id and c.customer_id = new.id and c.department_id is not distinct from old.department_id
+      and not exists (select 1 from channels ch where ch.business_id = c.business_id and ch.id = c.channel_id and ch.department_id is not null);
+    update calls c set department_id = new.department_id
+    where c.business_id = new.business_id and c.customer_id = new.id and c.department_id is not distinct from old.department_id
+      and not exists (select 1 from channels ch where ch.business_id = c.business_id and ch.id = c.channel_id and ch.department_id is not null);
+  end if;
+  return null;
+end $$;
+comment on function tg_customers_reassigned() is 'Conversations and calls follow the owner and department of their customer, unless given to another.';
+create trigger _600_reassigned after update of owner_membership_id, department_id on customers
+  for each row when (new.owner_membership_id is distinct from old.owner_membership_id or new.department_id is distinct from old.department_id)
+  execute function tg_customers_reassigned();
 
 -- Applying events ---------------------------------------------------------------------------------------
 
@@ -284,7 +328,7 @@ set search_path from current
 as $$
 #variable_conflict use_column
 declare
-  v_home private.business_directory := require_business(log_call.business_id, 'calls.write');
+  v_home private.business_directory := require_creator(log_call.business_id, 'calls.write');
   v_request jsonb := jsonb_build_object('rpc', 'log_call', 'args', jsonb_build_array(direction, peer, log_call.channel_id, log_call.provider_call_id,
     log_call.status, log_call.started_at, log_call.answered_at, log_call.ended_at, log_call.duration_seconds, log_call.outcome, transcript, log_call.notes));
   v_result jsonb;
@@ -343,7 +387,7 @@ begin
     coalesce(log_call.answered_at, case when log_call.status = 'completed' and coalesce(log_call.duration_seconds, 0) > 0 then v_started end),
     coalesce(log_call.ended_at, case when call_status_rank(log_call.status) = 4 then v_started + make_interval(secs => coalesce(log_call.duration_seconds, 0)) end),
     log_call.duration_seconds, coalesce(log_call.outcome, call_outcome(log_call.status, log_call.direction, null, null)), log_call.notes,
-    (select m.id from public.business_memberships m where m.business_id = log_call.business_id and m.user_id = private.current_user_id() and m.status = 'active'))
+    my_membership_id(log_call.business_id))
   on conflict (business_id, provider_call_id) do nothing
   returning * into v_call;
   if v_call.id is null then

@@ -187,6 +187,7 @@ declare
   v_webhook webhook_events;
   v_done integer := 0;
 begin
+  perform private.refresh_expired_access();   -- what runs out in time has nobody else to notice
   for v_webhook in
     select w.* from private.business_directory d
     join webhook_events w on w.business_id = d.business_id and w.status = 'failed' and w.next_attempt_at <= now()

@@ -173,7 +173,7 @@ set search_path from current
 as $$
 #variable_conflict use_column
 declare
-  v_home private.business_directory := require_business(start_import.business_id,
+  v_home private.business_directory := require_whole_business(start_import.business_id,
     case when start_import.kind in ('customers', 'messages', 'calls') then start_import.kind || '.write' else 'business.read' end);
   v_bound integer := import_bound(start_import.kind);
   v_channel channels;
@@ -236,7 +236,7 @@ set search_path from current
 as $$
 #variable_conflict use_column
 declare
-  v_home private.business_directory := require_business(add_import_rows.business_id, import_permission(add_import_rows.business_id, add_import_rows.batch_id));
+  v_home private.business_directory := require_whole_business(add_import_rows.business_id, import_permission(add_import_rows.business_id, add_import_rows.batch_id));
   v_batch import_batches := own_import(add_import_rows.business_id, add_import_rows.batch_id);
   v_result jsonb;
 begin
@@ -360,7 +360,7 @@ set search_path from current
 as $$
 #variable_conflict use_column
 declare
-  v_home private.business_directory := require_business(check_import.business_id, import_permission(check_import.business_id, check_import.batch_id));
+  v_home private.business_directory := require_whole_business(check_import.business_id, import_permission(check_import.business_id, check_import.batch_id));
   v_batch import_batches := own_import(check_import.business_id, check_import.batch_id);
   v_after integer := case when v_batch.is_checked then 0 else v_batch.checked_line end;
   v_last integer;
@@ -406,7 +406,7 @@ set search_path from current
 as $$
 #variable_conflict use_column
 declare
-  v_home private.business_directory := require_business(commit_import.business_id, import_permission(commit_import.business_id, commit_import.batch_id));
+  v_home private.business_directory := require_whole_business(commit_import.business_id, import_permission(commit_import.business_id, commit_import.batch_id));
   v_batch import_batches := own_import(commit_import.business_id, commit_import.batch_id);
   v_bad bigint;
   v_last integer;
@@ -472,7 +472,7 @@ set search_path from current
 as $$
 #variable_conflict use_column
 declare
-  v_home private.business_directory := require_business(discard_import.business_id, import_permission(discard_import.business_id, discard_import.batch_id));
+  v_home private.business_directory := require_whole_business(discard_import.business_id, import_permission(discard_import.business_id, discard_import.batch_id));
 begin
   delete from import_batches b
   where b.business_id = discard_import.business_id and b.id = discard_import.batch_id

@@ -148,7 +148,7 @@ language plpgsql security definer
 set search_path from current
 as $$
 begin
-  perform require_business(import_customers.business_id, 'customers.write');
+  perform require_whole_business(import_customers.business_id, 'customers.write');
   return import_at_once(import_customers.business_id, 'customers', rows, null, options, skip_bad);
 end $$;
 comment on function import_customers(uuid, jsonb, jsonb, boolean) is
@@ -159,7 +159,7 @@ language plpgsql security definer
 set search_path from current
 as $$
 begin
-  perform require_business(import_messages.business_id, 'messages.write');
+  perform require_whole_business(import_messages.business_id, 'messages.write');
   return import_at_once(import_messages.business_id, 'messages', rows, import_messages.channel_id, options, skip_bad);
 end $$;
 comment on function import_messages(uuid, uuid, jsonb, jsonb, boolean) is
@@ -170,7 +170,7 @@ language plpgsql security definer
 set search_path from current
 as $$
 begin
-  perform require_business(import_calls.business_id, 'calls.write');
+  perform require_whole_business(import_calls.business_id, 'calls.write');
   return import_at_once(import_calls.business_id, 'calls', rows, import_calls.channel_id, options, skip_bad);
 end $$;
 comment on function import_calls(uuid, jsonb, uuid, jsonb, boolean) is
