@@ -10,13 +10,16 @@ from .race import Race, Trial, complaint
 from .scenery import Scenery
 
 _WORKERS, _STEPS = 8, 4
-_DIFFERENCE = """
-with kept as (
-  select a.user_id, a.permission, a.home_database, a.home_schema, b.id
-  from private.user_access a, unnest(a.business_ids) b(id) where a.user_id = any (%s::uuid[])),
-wanted as (
-  select c.user_id, c.permission, c.home_database, c.home_schema, b.id
-  from private.compute_user_access(%s::uuid[]) c, unnest(c.business_ids) b(id))
+_ARRAYS = ("business_ids", "mfa_business_ids", "record_keys", "denied_ids", "blocked_session_ids")
+_COLUMNS = ", ".join(
+    [
+        *("user_id", "permission", "home_database", "home_schema", "expires_at"),
+        *(f"array(select unnest({name}) order by 1)" for name in _ARRAYS),
+    ]
+)
+_DIFFERENCE = f"""
+with kept as (select {_COLUMNS} from private.user_access where user_id = any (%s::uuid[])),
+wanted as (select {_COLUMNS} from private.compute_user_access(%s::uuid[]))
 select (select count(*) from (select * from kept except select * from wanted) k)
   + (select count(*) from (select * from wanted except select * from kept) w)
 """

@@ -26,6 +26,7 @@ OPEN = {
     "sixteen customers in two businesses": "the count is locked per business, the plan is not",
     "resend against revoke": "resend_invitation looks before it locks",
     "eight organizations of one name": "a chosen slug is looked up before it is taken",
+    "ownership handed to two at once": "transfer_ownership asks for the rank before it locks",
     "eight businesses of one name": "a chosen slug is looked up before it is taken",
 }
 _BY_CHANCE = {"resend against revoke"}

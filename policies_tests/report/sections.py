@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -169,7 +170,9 @@ def _races(content: Content) -> tuple[bool, list[Block]]:
 
 
 #: Any of these above zero means that something was found.
-_BAD_FIGURES = ("violations", "differences", "failures", "hits", "missed", "survivors")
+_BAD_FIGURE = re.compile(
+    r"\b(violations|differences|failures|hits|errors|missed|survivors)$|^wrong "
+)
 
 
 def _other(content: Content) -> tuple[bool, list[Block]]:
@@ -178,7 +181,7 @@ def _other(content: Content) -> tuple[bool, list[Block]]:
     is_good = bool(content)
     for name, value in _flat(content):
         rows.append((name.replace("_", " "), value))
-        if name.split(".")[-1] in _BAD_FIGURES and value not in (0, "0", "none"):
+        if _BAD_FIGURE.search(name.split(".")[-1].replace("_", " ")) and value != 0:
             is_good = False
     return is_good, [Table(("figure", "value"), rows)]
 

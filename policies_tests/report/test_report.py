@@ -54,7 +54,7 @@ def good() -> Files:
             }
         },
         "two_worlds": {"seed": 7, "examples": 5000, "differences": 0, "planted": {"found": 9}},
-        "http_repeat": {"seed": 7, "requests": 20000, "hits": 0},
+        "http_repeat": {"pool of 1": {"requests": 20000, "canary hits": 0, "wrong answers": 0}},
     }  # fmt: skip
 
 
@@ -135,6 +135,14 @@ def _difference(files: Files) -> None:
     files["two_worlds"]["differences"] = 1
 
 
+def _hit(files: Files) -> None:
+    files["http_repeat"]["pool of 1"]["canary hits"] = 1
+
+
+def _wrong(files: Files) -> None:
+    files["http_repeat"]["pool of 1"]["wrong answers"] = 1
+
+
 def _failed_test(files: Files) -> None:
     files["run"]["failed"] = ["policies_tests/races/test_races.py::test_x[one token]"]
 
@@ -155,6 +163,8 @@ def _sample(files: Files) -> None:
         (_blind_race, "Races"),
         (_failed_test, "Races"),
         (_difference, "Two worlds"),
+        (_hit, "Http repeat"),
+        (_wrong, "Http repeat"),
         (_sample, "The run"),
     ],
 )
