@@ -16,7 +16,7 @@ NODE_STAMP := node_modules/.package-lock.json
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help up down reset status logs doctor migrate expected test check format bench clean
+.PHONY: help up down reset status logs doctor migrate expected test proof check format bench clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,13 @@ expected: $(DEV_STAMP) ## After changing migrations: write what the gateway's bo
 
 test: $(DEV_STAMP) $(NODE_STAMP) ## Run all tests (some: make test ARGS=tests/cli)
 	@$(VENV)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+# The report is written whatever the tests found, and says what they did not prove.
+proof: $(DEV_STAMP) $(NODE_STAMP) ## Run the full proof of isolation (minutes); report in build/proof/
+	@rm -rf build/proof
+	@tests=0; TENANTRY_PROOF_DIR=build/proof/figures $(VENV)/python -m pytest policies_tests \
+	  --full-proof --all-mutants -n $(WORKERS) --dist loadfile $(ARGS) || tests=$$?; \
+	$(VENV)/python -m policies_tests.report build/proof/figures build/proof && exit $$tests
 
 check: $(DEV_STAMP) ## Lint, formatting and types
 	@$(VENV)/ruff check .

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tenantry_cli.stack.database import clone_database, drop_database
+from tenantry_cli.stack.database import Server, clone_database, drop_database
 from tenantry_cli.testing import Database
 
 from .api_cells import ApiCells
 from .catalog import Connection
 from .cell import Cell
 from .cells import CellFactory
-from .people import Persona
+from .evidence import Evidence, handed_over, proof_directory, write_run
+from .people import TELLING, Persona
 from .specification import Specification, load_specification
 from .world import World, build_world
 
@@ -36,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full-proof",
         action="store_true",
-        help="non-interference and HTTP: thousands of examples and every planted leak",
+        help="every trial, example and mutant instead of a sample (minutes)",
     )
     parser.addoption(
         "--fuzz-seed",
@@ -45,39 +45,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@dataclass
-class Evidence:
-    """What a run tried, for the line at its end."""
-
-    cells: int = 0
-    seconds: float = 0.0
-    mutants: Counter[str] = field(default_factory=Counter)
-
-
+#: Tests with one case for every persona: long, so the ordinary run tries those who differ most.
+_FOR_EVERYBODY = (
+    "test_matrix",
+    "test_the_verdict_is_what_happens",
+    "test_what_the_caller_is_told_about_itself",
+)
 _EVIDENCE = pytest.StashKey[Evidence]()
 
 
 @pytest.fixture(scope="session")
-def evidence(pytestconfig: pytest.Config) -> Evidence:
-    return pytestconfig.stash.setdefault(_EVIDENCE, Evidence())
+def evidence(pytestconfig: pytest.Config, database_server: Server) -> Evidence:
+    seen = pytestconfig.stash.setdefault(_EVIDENCE, Evidence())
+    with database_server.administer("postgres") as connection:
+        seen.postgres = str(connection.info.parameter_status("server_version"))
+    return seen
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Under xdist the tests run in workers, which hand over what they tried."""
     output = getattr(session.config, "workeroutput", None)
     seen = session.config.stash.get(_EVIDENCE, None)
-    if output is not None and seen is not None:
-        output["isolation"] = (seen.cells, seen.seconds, dict(seen.mutants))
+    if seen is None:
+        return
+    if output is not None:
+        output["isolation"] = handed_over(seen)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """xdist: a worker is done."""
-    cells, seconds, mutants = getattr(node, "workeroutput", {}).get("isolation", (0, 0.0, {}))
-    total = node.config.stash.setdefault(_EVIDENCE, Evidence())
-    total.cells += cells
-    total.seconds += seconds
-    total.mutants += Counter(mutants)
+    if tried := getattr(node, "workeroutput", {}).get("isolation"):
+        node.config.stash.setdefault(_EVIDENCE, Evidence()).add(tried)
 
 
 def pytest_terminal_summary(
@@ -86,25 +85,42 @@ def pytest_terminal_summary(
     seen = config.stash.get(_EVIDENCE, None)
     if seen is None:
         return
+    if directory := proof_directory():
+        seen.write(directory)
+        write_run(directory, terminalreporter.stats, is_full=config.getoption("--full-proof"))
     if seen.cells:
         rate = seen.cells / seen.seconds
         terminalreporter.write_line(f"isolation: {seen.cells:,} cells, {rate:,.0f} per second")
     if seen.mutants:
         by = ", ".join(f"{name} {count}" for name, count in seen.mutants.most_common())
         terminalreporter.write_line(f"isolation: {seen.mutants.total()} mutants, noticed by: {by}")
+    if seen.races:
+        count = sum(one.get("trials", 0) for one in seen.races.values())
+        terminalreporter.write_line(f"isolation: {len(seen.races)} races, {count:,} trials")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Every mutant is tried on request; the ordinary run has a sample of each kind."""
+    """The ordinary run has a sample of each kind of mutant, and the personas who differ most."""
+    is_full = config.getoption("--full-proof", default=False)
     unwanted = (
         "test_a_sample_of_mutants_is_noticed"
-        if config.getoption("--all-mutants", default=False)
+        if is_full or config.getoption("--all-mutants", default=False)
         else "test_every_mutant_is_noticed"
     )
-    deselected = [item for item in items if item.name == unwanted]
-    if deselected:
+
+    def is_wanted(item: pytest.Item) -> bool:
+        if item.name == unwanted:
+            return False
+        # Asked for by name (-k, or the node itself), every persona runs.
+        if is_full or item.name.partition("[")[0] not in _FOR_EVERYBODY or config.option.keyword:
+            return True
+        callspec = getattr(item, "callspec", None)
+        return callspec is None or callspec.params.get("name") in TELLING
+
+    deselected = [item for item in items if not is_wanted(item)]
+    if deselected and len(deselected) < len(items):
         config.hook.pytest_deselected(items=deselected)
-        items[:] = [item for item in items if item.name != unwanted]
+        items[:] = [item for item in items if is_wanted(item)]
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import pytest
 from tenantry_cli.testing import Database
 
 from .catalog import Connection
+from .evidence import Evidence
 from .gates import GATES, Gate, Plant, find
 
 PLANTS = [
@@ -42,11 +43,12 @@ def superuser(gated_database: Database) -> Iterator[Connection | None]:
 
 
 @pytest.mark.parametrize("gate", [pytest.param(gate, id=gate.name) for gate in GATES])
-def test_nothing_is_found(owner: Connection, gate: Gate) -> None:
+def test_nothing_is_found(owner: Connection, gate: Gate, evidence: Evidence) -> None:
     try:
         found = find(owner, gate)
     finally:
         owner.rollback()
+    evidence.gates[gate.name] += len(found - set(gate.allowed))
     assert found - set(gate.allowed) == set(), gate.reason
     stale = set(gate.allowed) - found
     assert not stale, f"exceptions that are not needed any more: {stale}"
@@ -54,7 +56,11 @@ def test_nothing_is_found(owner: Connection, gate: Gate) -> None:
 
 @pytest.mark.parametrize(("gate", "plant"), PLANTS)
 def test_what_is_planted_is_found(
-    owner: Connection, superuser: Connection | None, gate: Gate, plant: Plant
+    owner: Connection,
+    superuser: Connection | None,
+    gate: Gate,
+    plant: Plant,
+    evidence: Evidence,
 ) -> None:
     if plant.as_superuser and superuser is None:
         pytest.skip("this server gives nobody the rights to plant it")
@@ -66,6 +72,8 @@ def test_what_is_planted_is_found(
         found = find(connection, gate)
     finally:
         connection.rollback()
+    is_found = plant.finds in found - before
+    evidence.planted[f"{gate.name}\t{'found' if is_found else 'missed'}"] += 1
     assert plant.finds not in before
     assert plant.finds in found, f"planted, not found; found instead: {sorted(found - before)}"
 

@@ -12,10 +12,10 @@ from psycopg import sql
 
 from .catalog import Connection, Reference
 from .conftest import Stage
+from .new_row_cells import assignments
 from .oracle import Oracle
 from .people import ALPHA_ONE, BETA_ONE, BUSINESSES, TELLING, Business
 from .probe import Outcome, acting_as, run, run_all
-from .new_row_cells import assignments
 from .rows import FACTORIES
 from .specification import Table
 from .test_specification import expected_columns

@@ -28,6 +28,8 @@ def test_matrix(stage: Stage, name: str, evidence: Evidence) -> None:
     counter = [0]
     started = time.monotonic()
     cells = chain(*stage.cells_of(persona).values())
+    for label, of_label in stage.cells_of(persona).items():
+        evidence.by_cell[f"{label}\t{name}"] += len(of_label)
     found = list(differences(connection, persona, cells, counter))
     connection.rollback()
     evidence.cells += counter[0]

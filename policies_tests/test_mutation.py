@@ -103,14 +103,19 @@ def mutants(laboratory: Laboratory) -> list[Mutant]:
     return made
 
 
-def _run(laboratory: Laboratory, chosen: list[Mutant]) -> tuple[Counter[str], list[str]]:
+def _run(
+    laboratory: Laboratory, chosen: list[Mutant], evidence: Evidence
+) -> tuple[Counter[str], list[str]]:
     noticed: Counter[str] = Counter()
     survivors = []
     for mutant in chosen:
         by = laboratory.notices(mutant)
         noticed[by or "nothing"] += 1
+        evidence.by_kind[f"{mutant.kind}\t{by or 'nothing'}"] += 1
         if by is None:
             survivors.append(str(mutant))
+    evidence.mutants += noticed
+    evidence.survivors += survivors
     return noticed, survivors
 
 
@@ -130,8 +135,7 @@ def test_a_sample_of_mutants_is_noticed(
         of_kind = [one for one in mutants if one.kind == kind]
         step = max(1, len(of_kind) // _SAMPLE)
         chosen += of_kind[::step][:_SAMPLE]
-    noticed, survivors = _run(laboratory, chosen)
-    evidence.mutants += noticed
+    _, survivors = _run(laboratory, chosen, evidence)
     assert not survivors
     assert len(chosen) > 50
 
@@ -142,12 +146,12 @@ def test_every_mutant_is_noticed(
     by_kind: dict[str, Counter[str]] = {}
     survivors: list[str] = []
     for kind in dict.fromkeys(one.kind for one in mutants):
-        by_kind[kind], alive = _run(laboratory, [one for one in mutants if one.kind == kind])
+        of_kind = [one for one in mutants if one.kind == kind]
+        by_kind[kind], alive = _run(laboratory, of_kind, evidence)
         survivors += alive
     print()
     for kind, noticed in by_kind.items():
         print(f"{kind:40} {sum(noticed.values()):5}  {dict(noticed)}")
     total = sum(by_kind.values(), Counter())
     print(f"{'all':40} {total.total():5}  {dict(total)}")
-    evidence.mutants += total
     assert not survivors

@@ -25,7 +25,8 @@ from .probe import acting_as, run
 from .specification import Specification
 
 ACTORS = (
-    "owner", "admin", "team admin", "only members.write", "organization owner", "organization admin", "dual",
+    "owner", "admin", "team admin", "only members.write", "organization owner", "organization admin",
+    "dual",
 )  # fmt: skip
 
 
@@ -139,7 +140,8 @@ def _about_members(tries: Attempts, actor: Persona, own: int) -> Iterator[str]:
             ("change_member_roles", {"roles": ["owner"]}, _rule(above and own == top and grants)),
             ("remove_member", {}, _rule(above or other == actor)),
             ("suspend_member", {}, _rule(above)),
-            ("assign_department_role", {"department_id": SUPPORT.id, "role": "nothing"}, _rule(above)),
+            ("assign_department_role", {"department_id": SUPPORT.id, "role": "nothing"},
+             _rule(above)),
             ("remove_department_role", {"department_id": SUPPORT.id, "role": "nothing"},
              _rule(above, "PT404")),
             # Nothing is denied to an owner, by nobody.

@@ -214,8 +214,8 @@ GATES = (
             "values are parameters",
             "explain_access(text,uuid,text)": "the caller's text is only compared with the"
             " catalog; runs the policy of that table as the caller",
-            "explain_rule(text,uuid,text,boolean)": "the table is one of the API's, compared with the"
-            " catalog and quoted by %I; the id is a parameter",
+            "explain_rule(text,uuid,text,boolean)": "the table is one of the API's, compared with"
+            " the catalog and quoted by %I; the id is a parameter",
         },
     ),
     Gate(

@@ -30,8 +30,8 @@ _BUSINESSES = (
 _KEYS = r"\( SELECT my_record_keys\(''[a-z_.]+''::text\) AS my_record_keys\)"
 #: Tables of records: the same, and what the record carries for whoever does not reach them all.
 _RECORD = (
-    rf"^\(\({_BUSINESSES}\) AND \(\({_KEYS} IS NULL\) OR \(\(ARRAY\[business_id, id, department_id, "
-    r"[a-z_, ]+,\s+CASE\s+WHEN \(COALESCE\(department_id, [a-z_, ]+\) IS NULL\) "
+    rf"^\(\({_BUSINESSES}\) AND \(\({_KEYS} IS NULL\) OR \(\(ARRAY\[business_id, id, "
+    r"department_id, [a-z_, ]+,\s+CASE\s+WHEN \(COALESCE\(department_id, [a-z_, ]+\) IS NULL\) "
     r"THEN private\.pool_key\(business_id\)\s+ELSE NULL::uuid\s+END\] && "
     rf"{_KEYS}\) AND \(id <> ALL \(\( SELECT my_denied_ids\(''[a-z_.]+''::text\) AS my_denied_ids\)"
     r"::uuid\[\]\)\)\)\)\)$"

@@ -133,7 +133,8 @@ begin
   if create_organization.billing_email is not null and not public.is_valid_email(create_organization.billing_email) then
     perform private.fail('22023', 'billing_email is not an e-mail address.', 'billing_email', 'bad_email', 'Send one address, like billing@example.com.');
   end if;
-  -- A slug somebody asked for must be free; one made from the name gets a suffix.
+  -- A slug somebody asked for must be free; one made from the name gets a suffix, also when many make it at once.
+  perform pg_advisory_xact_lock(hashtextextended('organization slug:' || v_slug, 0));
   if create_organization.slug is null and exists (select 1 from public.organizations o where o.slug = v_slug) then
     v_slug := v_slug || '-' || left(private.new_token(), 6);
   end if;
@@ -183,6 +184,7 @@ begin
     perform private.fail('22023', 'locale must be a BCP 47 language tag.', 'locale', 'bad_locale', 'For example: en-US.');
   end if;
   perform private.check_slug(v_slug);
+  perform 1 from public.organizations o where o.id = create_business.organization_id for no key update;
   if create_business.slug is null and exists (
     select 1 from public.businesses b where b.organization_id = create_business.organization_id and b.slug = v_slug) then
     v_slug := v_slug || '-' || left(private.new_token(), 6);
@@ -378,6 +380,7 @@ declare
   v_old public.invitations;
 begin
   perform private.require(resend_invitation.business_id, 'members.write');
+  perform private.lock_business(resend_invitation.business_id);
   select * into v_old from public.invitations i
   where i.business_id = resend_invitation.business_id and i.id = resend_invitation.invitation_id and i.status in ('pending', 'expired');
   if not found then
@@ -590,8 +593,8 @@ declare
   v_owner uuid;
 begin
   perform private.require(transfer_ownership.business_id, 'billing.write');
-  perform private.require_rank(transfer_ownership.business_id, 1000, false, 'business_id');
   perform private.lock_business(transfer_ownership.business_id);
+  perform private.require_rank(transfer_ownership.business_id, 1000, false, 'business_id');
   v_membership := private.member_of(transfer_ownership.business_id, transfer_ownership.membership_id);
   if v_membership.status <> 'active' or v_membership.customer_id is not null then
     perform private.fail('PT409', 'Only an active member can become owner.', 'membership_id', 'not_active', 'Reactivate the member first.');

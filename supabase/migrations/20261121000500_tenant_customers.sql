@@ -145,6 +145,9 @@ begin
     group by 1, 2 order by 1, 2
   loop
     v_limit := private.plan_limit(v.organization_id, 'customers');
+    if v_limit is not null then   -- the bound is the organization's, and its businesses may fill it at once
+      perform pg_advisory_xact_lock(hashtextextended('customers:' || v.organization_id::text, 0));
+    end if;
     if v_limit is null then   -- not bounded, not counted: counted afresh when a bound comes
       delete from customer_counts c where c.business_id = v.business_id;
       continue;

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from threading import Barrier
-
 import psycopg
 import pytest
 from psycopg import errors
@@ -239,87 +235,3 @@ def test_direct_changes_of_members_are_refused(world):
     ):
         with pytest.raises(errors.InsufficientPrivilege):
             staff.all(statement)
-
-
-# Races: a barrier lets everybody go at the same moment ------
-
-
-def race(calls: list[object]) -> list[object]:
-    barrier = Barrier(len(calls))
-
-    def run(call: object) -> object:
-        barrier.wait()
-        try:
-            return call()  # type: ignore[operator]
-        except psycopg.Error as error:
-            return error
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(run, calls))
-
-
-def test_a_token_is_accepted_once_by_eight_at_once(world):
-    for _ in range(10):
-        owner, invited = world.person(), world.person()
-        business = world.business(owner)
-        token = owner.rpc("invite_member", business_id=business, email=invited.email, role="staff")[
-            "token"
-        ]
-        tabs = [type(invited)(world.database, invited.user_id, invited.email) for _ in range(8)]
-        for tab in tabs:
-            tab.all("select 1")
-        results = race([partial(tab.rpc, "accept_invitation", token=token) for tab in tabs])
-        for tab in tabs:
-            tab.close()
-        assert sum(not isinstance(r, psycopg.Error) for r in results) == 1
-        assert {r.sqlstate for r in results if isinstance(r, psycopg.Error)} == {"PT404"}
-
-
-def test_two_owners_who_remove_each_other_leave_one(world):
-    for _ in range(10):
-        one = world.person()
-        business = world.business(one)
-        two = world.member(one, business, "owner")
-        ids = {
-            row["user_id"]: row["id"]
-            for row in one.all(
-                "select user_id, id from business_memberships where business_id = %s", business
-            )
-        }
-        results = race(
-            [
-                lambda a=a, b=b, business=business, ids=ids: a.rpc(
-                    "remove_member", business_id=business, membership_id=ids[b.user_id]
-                )
-                for a, b in ((one, two), (two, one))
-            ]
-        )
-        owners = world.operator.execute(
-            "select count(*) as n from business_memberships m join membership_roles r"
-            " on (r.business_id, r.membership_id) = (m.business_id, m.id)"
-            " where m.business_id = %s and m.status = 'active'",
-            (business,),
-        ).fetchone()
-        assert owners == {"n": 1}, results
-
-
-def test_the_last_seat_is_taken_once(world):
-    owner = world.person()
-    business = world.business(owner)
-    for _ in range(3):
-        world.member(owner, business, "viewer")
-    waiting = [world.person() for _ in range(4)]
-    tokens = [
-        owner.rpc("invite_member", business_id=business, email=p.email, role="viewer")["token"]
-        for p in waiting
-    ]
-    for person in waiting:
-        person.all("select 1")
-    results = race(
-        [
-            lambda p=p, t=t: p.rpc("accept_invitation", token=t)
-            for p, t in zip(waiting, tokens, strict=True)
-        ]
-    )
-    assert sum(not isinstance(r, psycopg.Error) for r in results) == 1
-    assert {r.sqlstate for r in results if isinstance(r, psycopg.Error)} == {"PT402"}

@@ -1,0 +1,1 @@
+"""Races: people who do conflicting things at the same moment, and what must hold afterwards."""
