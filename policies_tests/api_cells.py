@@ -8,11 +8,20 @@ from typing import Any
 
 from psycopg import sql
 
-from .calls import Calls
+from .calls import Calls, call_text
 from .catalog import Connection
 from .cell import Cell, Predict
 from .oracle import NOT_HOME, Expectation, Oracle, Row, refused
-from .people import ALPHA_ONE, BUSINESSES, UNKNOWN, Business, Persona
+from .people import (
+    ALPHA_ONE,
+    BETA_ONE,
+    BUSINESSES,
+    OWNED,
+    UNKNOWN,
+    Business,
+    Persona,
+    record_id,
+)
 from .rows import Tenant
 from .specification import Function, View
 from .world import World
@@ -35,6 +44,8 @@ class ApiCells:
             if one.schema == "public" and one.name not in Calls.ABOUT_USERS
         }
         made["public.my_business_ids"] += self._held()
+        made["public.may_access_record"] += self._reached()
+        made["public.may_create"] += self._created()
         for label, view in self._world.specification.views.items():
             made[label] = list(self._view(label, view))
         return made
@@ -142,6 +153,53 @@ class ApiCells:
             organization = business.organization
             return self._oracle.holds_in_organization(persona, one.requires, organization)
         return self._oracle.holds(persona, one.requires, business, one.plane)
+
+    def _reached(self) -> Iterator[Cell]:
+        """What members are told about single records of their own and of other businesses."""
+        places = [(ALPHA_ONE, f"of {one.token}", one.token) for one in OWNED]
+        for business, operation, token in (*places, (BETA_ONE, "of beta-one", None)):
+            for resource, record in self._world.specification.records.items():
+                ids = self._world.tenants[business.name].ids
+                found = record_id(resource, token, business) if token else ids[resource]
+                code = record.verbs["read"][0]
+                arguments = {
+                    "resource": resource, "business_id": business.id, "record_id": found,
+                    "permission": code,
+                }  # fmt: skip
+                row = self._world.rows[f"public.{resource}"][str(business.id), str(found)]
+
+                def predict(
+                    persona: Persona, business: Business = business, resource: str = resource,
+                    row: Row = row, code: str = code,
+                ) -> Expectation:  # fmt: skip
+                    if persona.role not in ("authenticated", "service_role"):
+                        return refused()
+                    is_told = self._oracle.reaches(persona, code, business, resource, row)
+                    return Expectation(keys=frozenset({("t" if is_told else "f",)}))
+
+                statement = call_text("may_access_record", arguments)
+                yield self._cell(
+                    "public.may_access_record", f"{resource} {operation}", statement, predict
+                )
+
+    def _created(self) -> Iterator[Cell]:
+        for business in (ALPHA_ONE, BETA_ONE):
+            for code in ("customers.write", "calls.write"):
+
+                def predict(
+                    persona: Persona, business: Business = business, code: str = code
+                ) -> Expectation:
+                    if persona.role not in ("authenticated", "service_role"):
+                        return refused()
+                    may = self._oracle.may_create(persona, code, business)
+                    return Expectation(keys=frozenset({("t" if may else "f",)}))
+
+                statement = call_text(
+                    "may_create", {"business_id": business.id, "permission": code}
+                )
+                yield self._cell(
+                    "public.may_create", f"{code} in {business.name}", statement, predict
+                )
 
     def _held(self) -> Iterator[Cell]:
         """What policies ask, for each permission, whether or not a table asks for it yet."""

@@ -139,7 +139,7 @@ def _business_calls(
         },
         "record_inbound_message": lambda t: {
             "business_id": t.id, "channel_id": t.ids["channels"],
-            "peer": "new@customer.example", "body": "Hello", "provider_message_id": "new",
+            "peer": "hub@customer.example", "body": "Hello", "provider_message_id": "new",
         },
         "log_call": lambda t: {
             "business_id": t.id, "direction": "inbound", "peer": "+14155550123",

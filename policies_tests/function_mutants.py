@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from .catalog import Connection
@@ -9,10 +10,16 @@ from .mutant import Mutant
 from .specification import Specification
 
 
+def _nth(source: str, old: str, new: str, number: int) -> str:
+    """`source` with the occurrence of `old` replaced that has this number, from 0."""
+    parts = source.split(old)
+    return old.join(parts[: number + 1]) + new + old.join(parts[number + 1 :])
+
+
 def function_mutants(specification: Specification, connection: Connection) -> list[Mutant]:
     """All mutants of functions of the database that `connection` owns."""
     maker = _Maker(specification, connection)
-    return [*maker.functions(), *maker.access(), *maker.guards()]
+    return [*maker.functions(), *maker.access(), *maker.rights(), *maker.guards()]
 
 
 class _Maker:
@@ -54,15 +61,28 @@ class _Maker:
                 without = source.replace("require_business(", "public.unchecked(")
                 yield Mutant("check dropped", label, f"{unchecked}{without}", slices)
             for name in ("private.require(", "private.require_organization("):
-                if name in source:
-                    without = source.replace(name, "concat(")
+                if f"perform {name}" in source:
+                    without = source.replace(f"perform {name}", "perform concat(", 1)
                     yield Mutant("check dropped", label, without, slices)
+            for name in ("require_whole_business(", "require_creator("):
+                if name in source:
+                    yield Mutant(
+                        "check asks for too little", f"{label}: {name}",
+                        source.replace(name, "require_business("), slices,
+                    )  # fmt: skip
+            for number, part in enumerate(re.findall(r"perform require_record\(", source)):
+                without = _nth(source, part, "perform concat(", number)
+                yield Mutant("record not checked", f"{label} {number}", without, slices)
             if "private.require_user()" in source:
                 without = source.replace("private.require_user()", "private.current_user_id()")
                 yield Mutant("check dropped", label, without, slices)
-            if "private.require_rank(" in source:
-                without = source.replace("private.require_rank(", "concat(")
-                yield Mutant("rank not checked", label, without, ("ranks",))
+            for kind, check in (
+                ("rank not checked", "perform private.require_rank("),
+                ("grant not checked", "perform private.require_may_grant("),
+            ):
+                for number in range(source.count(check)):
+                    without = _nth(source, check, "perform concat(", number)
+                    yield Mutant(kind, f"{label} {number}", without, (label, "ranks"))
             if one.requires and f"'{one.requires}'" in source:
                 weaker = source.replace(f"'{one.requires}'", "'business.read'")
                 if weaker != source:
@@ -84,37 +104,37 @@ class _Maker:
         directory = (
             "select private.refresh_business_directory(array(select id from public.organizations));"
         )
-        for label, slices in (
-            ("public.my_business_ids", self._tenant_sample),
-            ("private.my_business_ids", self._registry_sample),
+        for old in (
+            "a.user_id = v_subject::uuid and a.permission = my_access.permission",
+            "a.home_database = my_access.home_database and a.home_schema = my_access.home_schema",
+            "v_claims ->> 'is_anonymous' = 'true'",
+            "v_claims ->> 'session_id' = any (v.blocked_session_ids)",
+            "v_claims ->> 'aal' = 'aal2'",
         ):
-            for old, new in (
-                ("a.user_id = private.current_user_id()", "true"),
-                ("a.permission = my_business_ids.permission", "true"),
-            ):
-                many = {
-                    "a.business_ids from": "array_agg(b) from",
-                    " a\n": " a, unnest(a.business_ids) b\n",
-                }
-                source = self._source(label).replace(old, new)
-                if "select a.business_ids" in source:
-                    for piece, other in many.items():
-                        source = source.replace(piece, other)
-                yield Mutant("access clause dropped", f"{label}: {old}", source, slices)
-        for old in ("a.home_schema = current_schema()", "a.home_database = current_database()"):
+            new = "false" if "claims" in old and "aal" not in old else "true"
             yield self._edit(
-                "access clause dropped", "public.my_business_ids", old, "true", self._tenant_sample
-            )
+                "access clause dropped", "private.my_access", old, new,
+                (*self._tenant_sample, *self._registry_sample),
+            )  # fmt: skip
+        for old in (
+            "a.user_id = private.current_user_id()",
+            "a.permission = my_business_ids.permission",
+        ):
+            yield self._edit(
+                "access clause dropped", "private.my_business_ids", old, "true",
+                self._registry_sample,
+            )  # fmt: skip
         organizations = ("public.organizations", "public.organization_memberships")
         for old in (
             "a.user_id = private.current_user_id()",
-            "a.permission = my_organization_ids.permission",
+            "v_claims ->> 'is_anonymous' = 'true'",
+            "coalesce(v_claims ->> 'session_id' = any (v.blocked_session_ids), false)",
+            "v_claims ->> 'aal' = 'aal2'",
         ):
-            source = self._source("private.my_organization_ids").replace(old, "true")
-            source = source.replace("select a.organization_ids from", "select array_agg(o) from")
-            source = source.replace(" a\n", " a, unnest(a.organization_ids) o\n")
-            name = f"private.my_organization_ids: {old}"
-            yield Mutant("access clause dropped", name, source, organizations)
+            new = "false" if "claims" in old and "aal" not in old else "true"
+            yield self._edit(
+                "access clause dropped", "private.my_organization_ids", old, new, organizations
+            )
         yield self._edit(
             "access clause dropped", "private.my_role_ids",
             "r.business_id = any (private.my_business_ids('members.read'))", "true",
@@ -125,17 +145,28 @@ class _Maker:
             "m.business_id = any (private.my_business_ids('members.read'))", "true",
             ("public.profiles",),
         )  # fmt: skip
-        for old, new in (
-            ("and m.status = 'active'", ""),
-            ("and om.status = 'active'", ""),
-            ("d.is_readable and (d.is_writable or rp.permission_code like '%.read')", "true"),
-            ("(d.is_writable or rp.permission_code like '%.read')", "true"),
-            ("and r.code = om.role", ""),
+        both = (*self._tenant_sample, *self._registry_sample)
+        for label, old, new in (
+            (
+                "private.held_roles",
+                "m.user_id = any (users) and m.status = 'active'",
+                "m.user_id = any (users)",
+            ),
+            ("private.held_roles", "and om.status = 'active'", ""),
+            ("private.held_roles", "and r.code = om.role", ""),
+            (
+                "private.compute_user_access",
+                "d.is_readable and (d.is_writable or r.permission like '%.read')",
+                "true",
+            ),
+            (
+                "private.compute_user_access",
+                "(d.is_writable or r.permission like '%.read')",
+                "true",
+            ),
+            ("private.compute_user_access", "o.requires_mfa and p.scopes is null", "false"),
         ):
-            yield self._edit(
-                "access clause dropped", "private.compute_user_access", old, new,
-                (*self._tenant_sample, *self._registry_sample), refresh,
-            )  # fmt: skip
+            yield self._edit("access clause dropped", label, old, new, both, refresh)
         for old in ("o.status = 'active' and b.status = 'active' and p.state = 'active'",):
             yield self._edit(
                 "access clause dropped", "private.refresh_business_directory", old, "true",
@@ -151,6 +182,121 @@ class _Maker:
             tuple(label for label, one in self._specification.functions.items()
                   if one.schema == "public" and one.requires not in (None, "self")),
         )  # fmt: skip
+
+    def rights(self) -> Iterator[Mutant]:
+        """How scopes, departments, lists, single permissions and keys add up."""
+        refresh = "select private.refresh_all_user_access()"
+        records = ("public.customers", "public.calls", "public.contact_points", "public.messages")
+        for label, old, new in (
+            ("private.permission_rules",
+             "(s.user_id, s.business_id, s.permission) not in", "(s.user_id is null) is not null or"
+             " (s.user_id, s.business_id, s.permission) not in"),
+            ("private.permission_rules",
+             "and rp.scope = 'business' then 'department' else rp.scope end",
+             "and false then 'department' else rp.scope end"),
+            ("private.permission_rules", "h.department_id is null or p.is_record_scoped", "true"),
+            ("private.permission_rules",
+             "up.effect = 'allow' and coalesce(up.expires_at > now(), true)",
+             "up.effect = 'allow'"),
+            ("private.permission_rules", "up.effect = 'allow' and", ""),
+            ("private.permission_rules",
+             "up.effect = 'deny' and coalesce(up.expires_at > now(), true)",
+             "up.effect = 'deny'"),
+            ("private.permission_rules",
+             "up.effect = 'deny' and coalesce(up.expires_at > now(), true)",
+             "false"),
+            ("private.permission_rules", "s.scope = 'business' or", "true or"),
+            ("private.permission_rules", "r.scope = 'department' and v.business_id is null",
+             "r.scope = 'department'"),
+            ("private.permission_rules",
+             "(s.department_id is null or d.department_id = s.department_id)", "true"),
+            ("private.permission_rules", "d.user_id = s.user_id and", ""),
+            ("private.permission_rules", "array[s.membership_id, s.customer_id]",
+             "array[s.membership_id]"),
+            ("private.permission_rules", "array[s.membership_id, s.customer_id]",
+             "array[s.customer_id]"),
+            ("private.department_keys", "d.parent_id = b.department_id", "d.id = b.department_id"),
+            ("private.department_keys", "(values (b.department_id), (dr.membership_id))",
+             "(values (b.department_id))"),
+            ("private.record_rules",
+             "(g.membership_id = a.membership_id or g.role_id = a.role_id or"
+             " g.department_id = a.department_id)", "true"),
+            ("private.record_rules", "g.department_id = a.department_id", "false"),
+            ("private.record_rules", "g.role_id = a.role_id", "false"),
+            ("private.record_rules", "and coalesce(a.expires_at > now(), true)", ""),
+            ("private.record_rules", "a.effect = 'deny' or not exists", "true or not exists"),
+            ("private.record_rules", "p.resource = a.resource and", ""),
+            ("private.record_rules", "and p.verb = any (a.verbs)", ""),
+            ("private.compute_user_access", "r.permission = any (p.scopes)", "true"),
+            ("private.compute_user_access", "c.for_api_keys", "true"),
+            ("private.compute_user_access", "k.revoked_at is null and", ""),
+            ("private.compute_user_access",
+             "k.revoked_at is null and coalesce(k.expires_at > now(), true)",
+             "k.revoked_at is null"),
+            ("private.compute_user_access",
+             "array_agg(distinct k.id) filter (where k.kind = 'deny')", "null::uuid[]"),
+            ("private.carried_roles",
+             "h.parent_role_id = c.carried", "h.child_role_id = c.carried"),
+        ):  # fmt: skip
+            source = self._source(label)
+            if label == "private.permission_rules" and old.startswith("(s.user_id"):
+                old, new = old.replace("s.", "r."), "true or " + old.replace("s.", "r.")
+            if old == "s.scope = 'business' or":
+                old = "r.scope = 'business' or"
+            assert old in source, f"{label} no longer contains {old!r}: adjust the mutant"
+            slices = (*records, "public.my_business_ids", "public.audit_logs")
+            changed = source.replace(old, new)
+            yield Mutant("rights clause", f"{label}: {old}"[:120], f"{changed};{refresh}", slices)
+        for label, old, new in (
+            ("public.record_keys_of", "if v_owners is null then return null; end if;", ""),
+            (
+                "public.may_access_record",
+                "may_access_record.business_id = any (v.business_ids) is not true",
+                "false",
+            ),
+            (
+                "public.may_access_record",
+                "if v.record_keys is null then return true; end if;",
+                "return true;",
+            ),
+            (
+                "public.may_access_record",
+                "and (may_access_record.record_id = any (v.denied_ids)) is not true",
+                "",
+            ),
+            ("public.may_create", "may_create.business_id = any (v.business_ids)\n    and", ""),
+            ("public.my_record_keys", ".record_keys", ".denied_ids"),
+            ("public.my_denied_ids", ".denied_ids", ".mfa_business_ids"),
+            ("public.tg_own_record", "if v_membership is not null then", "if false then"),
+            ("public.require_record", "not private.is_trusted_caller()", "false"),
+            ("public.require_whole_business", "not private.is_trusted_caller() and", "false and"),
+            ("public.require_creator", "not private.is_trusted_caller() and", "false and"),
+        ):
+            slices = (
+                *records, "public.create_customer", "public.start_import", "public.record_message",
+                "public.may_create", "public.log_call",
+            )  # fmt: skip
+            yield self._edit("record clause", label, old, new, slices)
+        for label, old, new in (
+            ("private.set_role_permissions", "coalesce(v_level, 0) < private.scope_level(v.scope)",
+             "false"),
+            ("private.first_ungrantable", "coalesce(g.level, 0) < private.scope_level(rp.scope)",
+             "false"),
+            ("private.grantable_permissions", "and rp.grantable", ""),
+            ("private.grantable_permissions",
+             "h.business_id = grantable_permissions.business_id and", ""),
+            ("public.set_member_permission",
+             "), 0) < private.scope_level(set_member_permission.scope)", "), 0) < 0"),
+            ("public.set_member_permission",
+             "private.member_rank(v_membership.user_id, v_membership.business_id) >= 1000",
+             "false"),
+            ("public.clear_member_permission", "v_row.effect = 'deny' and", "false and"),
+            ("public.transfer_ownership", "v_membership.status <> 'active' or", ""),
+            ("public.transfer_ownership", "v_membership.status <> 'active' or"
+             " v_membership.customer_id is not null", "false"),
+            ("private.set_member_status", "perform private.require_rank(", "perform concat("),
+        ):  # fmt: skip
+            yield self._edit("granting clause", label, old, new, ("ranks",))
 
     def guards(self) -> Iterator[Mutant]:
         guarded = tuple(one.label for one in self._tables if one.guarded and one.plane == "tenant")

@@ -143,6 +143,13 @@ CUSTOM_ROLES = (
         grantable=("customers.read",),
     ),
     CustomRole("chief", rank=950),
+    CustomRole(
+        "dispatcher",
+        {
+            "customers.read": "own", "conversations.read": "business",
+            "conversations.write": "business", "messages.write": "business",
+        },
+    ),
 )  # fmt: skip
 
 
@@ -396,7 +403,7 @@ def make_cast(specification: Specification) -> Cast:
             seats=(Seat(ABROAD, "owner"),),
         ),
     )
-    rights = _rights_personas()
+    rights = rights_personas()
     machines = (
         Persona("service_role", role="service_role", has_account=False),
         Persona("integrator", role="integrator", has_account=False, login="integrator"),
@@ -416,7 +423,7 @@ def _member(name: str, role: str, **facts: Any) -> Persona:
     return Persona(name, memberships=(Membership(ALPHA_ONE, role, **facts),))
 
 
-def _rights_personas() -> tuple[Persona, ...]:
+def rights_personas() -> tuple[Persona, ...]:
     """Those whose rights come from more than one plain role."""
     guarded = (Membership(GUARDED_ONE, "owner"),)
     guarded_seat = (Seat(GUARDED, "owner"),)
@@ -439,6 +446,11 @@ def _rights_personas() -> tuple[Persona, ...]:
     return (
         _member("sales lead", "team_lead"),
         _member("team admin", "team_admin"),
+        Persona("owner elsewhere", memberships=(
+            Membership(ALPHA_ONE, "team_admin"), Membership(BETA_ONE, "owner"))),
+        _member("dispatcher", "dispatcher"),
+        _member("leads one, works in another", "nothing",
+                departments=((FIELD_SALES, "manager"), (SUPPORT, "nothing"))),
         _member("department manager", "nothing", departments=((SALES, "manager"),)),
         _member("department director", "nothing", departments=((SUPPORT, "director"),)),
         _member("works in two", "department_reader",

@@ -19,13 +19,13 @@ from .conftest import Evidence, Stage
 from .gates import GATES, find
 from .mutant import Mutant
 from .mutants import make_mutants
-from .people import TELLING, Persona
+from .people import TELLING, Persona, rights_personas
 from .probe import differences
 from .snapshots import SNAPSHOTS, snapshot
 from .test_ranks import rank_errors
 
 #: Of each kind, so many in the ordinary run.
-_SAMPLE = 2
+_SAMPLE = 1
 
 
 @dataclass
@@ -36,6 +36,7 @@ class Laboratory:
     connection: Connection
     golden: dict[str, str]
     found: dict[str, set[str]]
+    facts: frozenset[tuple[str, ...]]
 
     def notices(self, mutant: Mutant) -> str | None:
         """What notices the mutant; None for nothing."""
@@ -43,8 +44,8 @@ class Laboratory:
         try:
             connection.execute(mutant.statements.encode())
             if "ranks" in mutant.slices:
-                is_wrong = next(rank_errors(self.stage, connection), None) is not None
-                return "matrix" if is_wrong else self._structure()
+                if next(rank_errors(self.stage, connection), None) is not None:
+                    return "matrix"
             return "matrix" if self._behaves_differently(mutant) else self._structure()
         except psycopg.errors.UniqueViolation:
             return "world"  # tenants have equal natural values: the fault cannot even be made
@@ -52,17 +53,21 @@ class Laboratory:
             connection.rollback()
 
     def _behaves_differently(self, mutant: Mutant) -> bool:
-        if not mutant.slices:
+        labels = [label for label in mutant.slices if label != "ranks"]
+        if not labels:
             return False
-        for persona in self._personas(mutant.slices):
+        for persona in self._personas(mutant):
             cells = self.stage.cells_of(persona)
-            slice_ = chain(*(cells[label] for label in mutant.slices))
+            slice_ = chain(*(cells[label] for label in labels))
             if next(differences(self.connection, persona, slice_), None) is not None:
                 return True
         return False
 
-    def _personas(self, slices: tuple[str, ...]) -> list[Persona]:
-        """Those who differ, and those who hold one single permission that the slices name."""
+    def _personas(self, mutant: Mutant) -> list[Persona]:
+        """Those who differ, and those who hold one single permission that the slices name; for
+        faults in how rights add up, also those whose rights come from everywhere.
+        """
+        slices = mutant.slices
         specification, cast = self.stage.world.specification, self.stage.world.cast
         named: set[str | None] = {"business.read", "members.read"}
         for label in slices:
@@ -70,9 +75,11 @@ class Laboratory:
                 named |= set(table.rules.values())
             elif function := specification.functions.get(label):
                 named.add(function.requires)
-            else:
-                named |= set(specification.views[label].needs)
+            elif view := specification.views.get(label):
+                named |= set(view.needs)
         single = [f"only {code}" for code in specification.permissions if code in named]
+        if mutant.kind in ("rights clause", "record clause", "record not checked"):
+            single += [one.name for one in rights_personas()]
         names = ["stranger", *TELLING, "removed organization owner", "sibling owner", *single]
         return [one for one in cast.choose(dict.fromkeys(names)) if one.login == "authenticator"]
 
@@ -83,7 +90,12 @@ class Laboratory:
         for gate in GATES:
             if find(self.connection, gate) != self.found[gate.name]:
                 return "gate"
-        return None
+        # Masked by a second check that holds: the gateway serves no database with another text.
+        return "boot gate alone" if boot_facts(self.connection) != self.facts else None
+
+
+def boot_facts(connection: Connection) -> frozenset[tuple[str, ...]]:
+    return frozenset(connection.execute("select * from public.boot_facts()").fetchall())
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +104,8 @@ def laboratory(stage: Stage) -> Iterator[Laboratory]:
         golden = {name: snapshot(connection, name) for name in SNAPSHOTS}
         found = {gate.name: find(connection, gate) for gate in GATES}
         connection.rollback()
-        yield Laboratory(stage, connection, golden, found)
+        facts = boot_facts(connection)
+        yield Laboratory(stage, connection, golden, found, facts)
         connection.rollback()
 
 
@@ -137,7 +150,7 @@ def test_a_sample_of_mutants_is_noticed(
         chosen += of_kind[::step][:_SAMPLE]
     _, survivors = _run(laboratory, chosen, evidence)
     assert not survivors
-    assert len(chosen) > 50
+    assert len(chosen) > 35
 
 
 def test_every_mutant_is_noticed(

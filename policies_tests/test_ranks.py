@@ -25,8 +25,8 @@ from .probe import acting_as, run
 from .specification import Specification
 
 ACTORS = (
-    "owner", "admin", "team admin", "only members.write", "organization owner", "organization admin",
-    "dual",
+    "owner", "admin", "team admin", "only members.write", "organization owner",
+    "organization admin", "dual",
 )  # fmt: skip
 
 
@@ -137,6 +137,7 @@ def _about_members(tries: Attempts, actor: Persona, own: int) -> Iterator[str]:
         denied = {"permission": "channels.read", "effect": "deny"}
         for function, arguments, wanted in (
             ("change_member_roles", {"roles": ["nothing"]}, _rule(above)),
+            ("change_member_roles", {"roles": ["chief"]}, _rule(above and own >= 950)),
             ("change_member_roles", {"roles": ["owner"]}, _rule(above and own == top and grants)),
             ("remove_member", {}, _rule(above or other == actor)),
             ("suspend_member", {}, _rule(above)),
@@ -196,6 +197,14 @@ def grant_errors(stage: Stage, connection: Connection) -> Iterator[str]:
             got = tries.call(function, **arguments)
             if got != _rule(is_allowed):
                 yield f"team admin: {function} {arguments}: {got}"
+    with acting_as(connection, stage.world.cast["owner elsewhere"]):
+        if tries.call("invite_member", email="x@y.example", role="viewer") != "42501":
+            yield "an owner of another business passes on what that one allows"
+    deny = {"resource": "customers", "verbs": ["read"], "effect": "deny", **tries.bystander}
+    deny["resource_id"] = stage.world.tenants[ALPHA_ONE.name].ids["customers"]
+    with acting_as(connection, stage.world.cast["manager"]):
+        if tries.call("share_record", **deny) != "42501":
+            yield "somebody who may share and not change members denies a record"
     with acting_as(connection, stage.world.cast["only billing.write"]):
         if tries.call("transfer_ownership", **tries.bystander) != "42501":
             yield "somebody with billing.write transfers the ownership"

@@ -52,6 +52,7 @@ def _slug_without_key(session: Session) -> None:
     rewrite(
         session,
         "public.create_organization",
+        (r"perform pg_advisory_xact_lock\([^;]*;", "null;"),
         (r"  begin\n    insert into public\.organizations",
          "  if exists (select 1 from public.organizations o where o.slug = v_slug) then"
          " raise unique_violation; end if; perform pg_sleep(0.004);"

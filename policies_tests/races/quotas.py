@@ -66,6 +66,7 @@ def _businesses(scenery: Scenery) -> Trial:
 
 def _businesses_without_lock(session: Session) -> None:
     rewrite(session, "private.tg_businesses_limit", LOCK_ROW)
+    rewrite(session, "public.create_business", LOCK_ROW)
 
 
 def _customers_of(businesses: int) -> Callable[[Scenery], Trial]:
