@@ -82,7 +82,7 @@ def test_without_retries_no_key_is_made_but_a_given_one_is_sent(client_of) -> No
 
 
 ORGANIZATION = {
-    "id": ID, "name": "A", "slug": "a", "status": "active",
+    "id": ID, "name": "A", "slug": "a", "status": "active", "requires_mfa": False,
     "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z",
 }  # fmt: skip
 
