@@ -60,7 +60,6 @@ __all__ = [
     "DeleteRoleArguments",
     "DiscardImportArguments",
     "ExplainAccessArguments",
-    "ExplainInsertArguments",
     "ExplainRuleArguments",
     "FindCustomerArguments",
     "FormatPhoneArguments",
@@ -78,6 +77,8 @@ __all__ = [
     "LogCallArguments",
     "MarkConversationReadArguments",
     "MayAccessRecordArguments",
+    "MayCreateArguments",
+    "MayInsertArguments",
     "MyBusinessIdsArguments",
     "MyBusinessesArguments",
     "MyDeniedIdsArguments",
@@ -507,12 +508,6 @@ class ExplainAccessArguments(TypedDict):
     verb: str
 
 
-class ExplainInsertArguments(TypedDict):
-    """The permission that inserts into a table ask for."""
-
-    table: str
-
-
 class ExplainRuleArguments(TypedDict):
     """The rule behind a verdict of explain_access(), for the caller alone: about rows of
     businesses the caller does not belong to it says the same as about none.
@@ -703,6 +698,22 @@ class MayAccessRecordArguments(TypedDict):
     business_id: UUID | str
     record_id: UUID | str
     permission: str
+
+
+class MayCreateArguments(TypedDict):
+    """True when the caller's permission reaches records of their own in the business: whoever
+    has only single records shared with them makes no new ones.
+    """
+
+    business_id: UUID | str
+    permission: str
+
+
+class MayInsertArguments(TypedDict):
+    """True when the caller may add rows to a table for a business living here."""
+
+    table: str
+    business_id: UUID | str
 
 
 class MyBusinessIdsArguments(TypedDict):

@@ -61,7 +61,6 @@ __all__ = [
     "DepartmentKind",
     "DepartmentRole",
     "ExplainAccessResult",
-    "ExplainInsertResult",
     "ExplainRuleResult",
     "Invitation",
     "InvitationStatus",
@@ -1257,12 +1256,6 @@ class ExplainAccessResult(Row):
     permission: str | None = None
     scope: str | None = None
     explanation: str | None = None
-
-
-class ExplainInsertResult(Row):
-    """A row of explain_insert()."""
-
-    permission_code: str | None = None
 
 
 class ExplainRuleResult(Row):
