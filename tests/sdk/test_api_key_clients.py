@@ -86,4 +86,4 @@ def test_the_fake_knows_its_keys() -> None:
     owner.api_keys.revoke(issued.api_key_id)
     with pytest.raises(errors.AuthenticationError) as caught:
         job.customers.list().all()
-    assert caught.value.code == "invalid_api_key"
+    assert caught.value.reason == "invalid_api_key"

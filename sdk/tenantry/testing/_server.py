@@ -170,7 +170,7 @@ class FakeServer:
         key = self.world.key_rows.get(token)
         ended = key is None or key["revoked_at"] is not None
         if key is None or ended or (key["expires_at"] and key["expires_at"] <= self.world.now()):
-            raise _not_known("invalid_api_key", "This API key is not valid.", "invalid_api_key")
+            raise _not_known("GW401", "This API key is not valid.", "invalid_api_key")
         (member,) = self.world.find("business_memberships", id=key["membership_id"])
         key["last_used_at"] = self.world.now().replace(second=0, microsecond=0)
         return _Caller(member["user_id"], key=key)
