@@ -1194,7 +1194,11 @@ class UserPermission(Row):
     expires_at: AwareDatetime | None = Field(
         default=None, description="From this moment on the row means nothing; null for no end."
     )
-    reason: str | None = None
+    reason: str | None = Field(
+        default=None,
+        description="Why, for whoever looks later.",
+        json_schema_extra={"personal": "free_text"},
+    )
     granted_by: UUID | None = None
     created_at: AwareDatetime
     updated_at: AwareDatetime
