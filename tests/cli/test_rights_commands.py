@@ -182,6 +182,24 @@ def test_a_key_is_printed_once_and_revoked(command: Command) -> None:
 
 
 @pytest.mark.stack
+def test_a_key_takes_the_place_of_a_sign_in(command: Command) -> None:
+    issued = json.loads(
+        command("api-keys", "create", "CLI", "-s", "customers.read", "-o", "json").stdout
+    )
+    machine = {"TENANTRY_API_KEY": issued["key"]}
+    mine = json.loads(command("access", "permissions", "-o", "json", who=machine).stdout)
+    assert [one["permission"] for one in mine] == ["customers.read"]
+    refused(
+        command("members", "invite", "x@example.com", "--role", "viewer", who=machine),
+        "You do not hold members.write in this business.",
+    )
+    command("api-keys", "revoke", issued["id"])
+    # The gateway refuses it within a minute; until then it has no business any more.
+    ended = command("access", "permissions", who=machine)
+    assert (ended.exit_code, ended.stdout) == (1, "")
+
+
+@pytest.mark.stack
 def test_access_is_listed_and_explained(command: Command, client: Tenantry) -> None:
     mine = json.loads(command("access", "permissions", "-o", "json", who=STAFF).stdout)
     assert "customers.read" in {one["permission"] for one in mine}

@@ -471,3 +471,20 @@ def test_who_asks_for_a_second_factor_has_one(client) -> None:
     )  # fmt: skip
     assert error.reason == "second_factor_missing"
     assert not client.organizations.get(organization_id).requires_mfa
+
+
+@pytest.mark.anyio
+async def test_the_asynchronous_client_does_the_same(world) -> None:
+    async with world.asynchronous() as client:
+        role = await client.roles.create(code=new_code(), name="Role", inherits=["viewer"])
+        listed = [r async for r in client.roles.list(page_size=3)]
+        assert [r.inherits for r in listed if r.id == role.id] == [["viewer"]]
+        customer = await client.customers.create(first_name="Ana")
+        share = await client.shares.share("customers", customer.id, role=role.code)
+        assert [s.id async for s in client.shares.list(resource_id=customer.id)] == [share.id]
+        await client.shares.unshare(share.id)
+        await client.roles.delete(role.id)
+        issued = await client.api_keys.create(name="Job", scopes="customers.read")
+        await client.api_keys.revoke(issued.api_key_id)
+        said = await client.access.explain("customers", customer.id, "delete")
+        assert (said.allowed, said.permission) == (True, "customers.delete")
