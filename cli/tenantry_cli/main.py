@@ -6,6 +6,7 @@ import typer
 
 from tenantry_cli.commands import doctor, migrate, stack
 from tenantry_cli.importing import command as importing
+from tenantry_cli.rights import access, api_keys, members, roles
 
 app = typer.Typer(
     name="tenantry",
@@ -19,3 +20,7 @@ for command in (stack.up, stack.down, stack.status, stack.reset, stack.logs, doc
     app.command()(command)
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(importing.app, name="import")
+app.add_typer(members.app, name="members")
+app.add_typer(roles.app, name="roles")
+app.add_typer(api_keys.app, name="api-keys")
+app.add_typer(access.app, name="access")

@@ -5,20 +5,24 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
+from pydantic import SecretStr
 
 from tenantry.errors import InvalidArgument, NoBusinessChosen
 
 #: Seconds for each phase of a request: connecting, sending, waiting for the next bytes.
 DEFAULT_TIMEOUT = 10.0
 DEFAULT_MAX_RETRIES = 2
+
+_API_KEY = re.compile(r"tnk_[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def check_key(key: str) -> str:
+def check_key(key: str | None) -> str:
     """The API key. Raises InvalidArgument."""
     hint = (
         "Give the publishable key in applications, the secret key only on a server; "
@@ -115,3 +119,35 @@ def check_key(key: str) -> str:
 def is_jwt(key: str) -> bool:
     """True for the older kind of key, which is itself a token."""
     return key.count(".") == 2
+
+
+@dataclass(frozen=True)
+class Identity:
+    """As whom requests are made: the key of the application, and what goes into Authorization."""
+
+    key: str = field(repr=False)
+    bearer: str | None = field(default=None, repr=False)
+    is_api_key: bool = False
+
+
+def check_identity(
+    key: str | None, access_token: str | None, api_key: SecretStr | str | None
+) -> Identity:
+    """The identity that these arguments give. Raises InvalidArgument."""
+    text = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+    # The messages never repeat it: whatever it is, it was meant to be a secret.
+    if text is not None and (not isinstance(text, str) or not _API_KEY.fullmatch(text)):
+        raise InvalidArgument(
+            "api_key",
+            "it is no API key",
+            hint="Give the text that api_keys.create returned: tnk_ and 64 hexadecimal digits.",
+        )
+    # The key alone is enough; the gateway takes it in either place, and refuses two callers.
+    key = check_key(text if key is None and text is not None else key)
+    bearer = access_token if text is None or text == key else text
+    is_api_key = text is not None or key.startswith("tnk_")
+    if is_api_key and (access_token is not None or (key.startswith("tnk_") and bearer is not None)):
+        raise InvalidArgument(
+            "api_key", "there is another caller beside it", hint="Act with one of the two."
+        )
+    return Identity(key, bearer, is_api_key)

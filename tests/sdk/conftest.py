@@ -19,6 +19,7 @@ for folder in (Path(__file__).parent, Path(__file__).parents[2] / "tools"):
         sys.path.insert(0, str(folder))
 
 from sdk_answers import BUSINESS, KEY, URL, Answers  # noqa: E402
+from sdk_worlds import World, fake_world, stack_world  # noqa: E402
 
 # A busy machine may stop for a second anywhere; how long an example takes proves nothing here.
 settings.register_profile("unhurried", deadline=None)
@@ -71,3 +72,18 @@ def async_client_of(naps: list[float]) -> Callable[..., tuple[AsyncTenantry, Ans
         return AsyncTenantry(URL, KEY, http_client=http, **options), server
 
     return make
+
+
+@pytest.fixture(scope="module", params=["fake", pytest.param("stack", marks=pytest.mark.stack)])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    if request.param == "fake":
+        yield fake_world()
+        return
+    world = stack_world(request.getfixturevalue("local_stack"))
+    with world.closing:
+        yield world
+
+
+@pytest.fixture
+def client(world: World) -> Tenantry:
+    return world.owner

@@ -32,7 +32,8 @@ def test_the_examples_run_and_print_what_they_say(local_stack, monkeypatch) -> N
 
 @pytest.mark.parametrize(
     "resource", ["auth", "organizations", "businesses", "members", "customers", "channels",
-                 "calls", "conversations", "messages", "metrics"],
+                 "calls", "conversations", "messages", "metrics", "roles", "departments", "shares",
+                 "access", "api_keys", "sessions", "domains"],
 )  # fmt: skip
 def test_every_call_is_in_the_table(resource: str) -> None:
     client = Tenantry("http://api.test", "key")

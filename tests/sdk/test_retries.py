@@ -82,7 +82,7 @@ def test_without_retries_no_key_is_made_but_a_given_one_is_sent(client_of) -> No
 
 
 ORGANIZATION = {
-    "id": ID, "name": "A", "slug": "a", "status": "active",
+    "id": ID, "name": "A", "slug": "a", "status": "active", "requires_mfa": False,
     "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z",
 }  # fmt: skip
 
@@ -124,6 +124,54 @@ def test_a_write_without_a_key_is_not_repeated_when_it_may_have_been_done(client
     with pytest.raises(errors.TenantryError):
         client.organizations.create(name="A")
     assert len(server.requests) == 1
+
+
+#: Calls about rights, and whether one whose answer was lost is sent again, as the reference says.
+RIGHTS = {
+    "invite_member": (lambda c: c.members.invite(email="a@example.com", role="staff"), True),
+    "invite_portal_customer": (
+        lambda c: c.members.invite_portal_customer(ID, email="a@example.com"), True),
+    "change_member_roles": (lambda c: c.members.change_roles(ID, roles=["staff"]), True),
+    "suspend_member": (lambda c: c.members.suspend(ID), True),
+    "reactivate_member": (lambda c: c.members.reactivate(ID), True),
+    "set_member_permission": (lambda c: c.members.set_permission(ID, "calls.read"), True),
+    "update_role": (lambda c: c.roles.update(ID, name="A"), True),
+    "update_department": (lambda c: c.departments.update(ID, name="A"), True),
+    "assign_department_role": (
+        lambda c: c.departments.assign(ID, membership_id=ID, role="staff"), True),
+    "share_record": (lambda c: c.shares.share("calls", ID, role="staff"), True),
+    "set_mfa_requirement": (
+        lambda c: c.organizations.set_mfa_requirement(ID, required=True), True),
+    "my_permissions": (lambda c: c.access.my_permissions(), True),
+    "explain_access": (lambda c: c.access.explain("calls", ID), True),
+    "my_sessions": (lambda c: c.sessions.list(), True),
+    "remove_member": (lambda c: c.members.remove(ID), False),
+    "transfer_ownership": (lambda c: c.members.transfer_ownership(ID), False),
+    "clear_member_permission": (lambda c: c.members.clear_permission(ID, "calls.read"), False),
+    "create_role": (lambda c: c.roles.create(code="a", name="A"), False),
+    "delete_role": (lambda c: c.roles.delete(ID), False),
+    "create_department": (lambda c: c.departments.create(name="A", kind="it"), False),
+    "delete_department": (lambda c: c.departments.delete(ID), False),
+    "remove_department_role": (
+        lambda c: c.departments.unassign(ID, membership_id=ID, role="staff"), False),
+    "unshare_record": (lambda c: c.shares.unshare(ID), False),
+    "create_api_key": (lambda c: c.api_keys.create(name="A", scopes=["calls.read"]), False),
+    "revoke_api_key": (lambda c: c.api_keys.revoke(ID), False),
+    "revoke_session": (lambda c: c.sessions.revoke(ID), False),
+    "revoke_other_sessions": (lambda c: c.sessions.revoke_others(), False),
+    "add_domain": (lambda c: c.domains.add(host="a.example.com", audience="api"), False),
+    "remove_domain": (lambda c: c.domains.remove(ID), False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("function", RIGHTS)
+def test_a_call_about_rights_is_repeated_only_where_twice_is_once(client_of, function) -> None:
+    call, is_repeatable = RIGHTS[function]
+    client, server = client_of(httpx.ReadTimeout("slow"), failed(400))
+    with pytest.raises(errors.TenantryError):
+        call(client)
+    assert {r.url.path for r in server.requests} == {f"/rest/v1/rpc/{function}"}
+    assert len(server.requests) == (2 if is_repeatable else 1)
 
 
 def test_a_delete_that_an_earlier_attempt_did_is_done(client_of) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import typer
 
 from tenantry import Tenantry
 from tenantry.errors import NotFound
 from tenantry.models import Business, Channel
 from tenantry_cli.importing.columns import Kind
 from tenantry_cli.importing.problems import ImportRefused
+from tenantry_cli.options import Connection
+from tenantry_cli.output import is_terminal
 from tenantry_cli.project import find_project
 from tenantry_cli.stack.control import require_running_stack
 from tenantry_cli.stack.home import Home
@@ -27,8 +31,16 @@ class Login:
     password: str | None = None
 
 
+def login_of(options: Connection) -> Login:
+    """The login that the options give; asks for a password that is missing."""
+    login = Login(options.access_token, options.email, options.password)
+    if login.access_token or not login.email or login.password or not is_terminal():
+        return login
+    return replace(login, password=typer.prompt("Password", hide_input=True, err=True))
+
+
 def connect(api_url: str | None, api_key: str | None, login: Login) -> Tenantry:
-    """A client acting as the user, at the running local stack by default.
+    """A client acting as the user or with the API key, at the running local stack by default.
 
     Raises ImportRefused, StackError, and the SDK's errors.
     """
@@ -39,6 +51,8 @@ def connect(api_url: str | None, api_key: str | None, login: Login) -> Tenantry:
             )
         stack = require_running_stack(Home(find_project().home))
         api_url, api_key = stack.origin, api_key or stack.keys.publishable_key
+    if api_key.startswith("tnk_"):
+        return Tenantry(api_url, api_key=api_key, timeout=_TIMEOUT)
     if login.access_token:
         return Tenantry(api_url, api_key, access_token=login.access_token, timeout=_TIMEOUT)
     if not login.email or not login.password:

@@ -12,7 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tenantry.errors import APIError, TenantryError
 from tenantry_cli.importing.columns import Kind, map_columns
-from tenantry_cli.importing.connection import Login, choose_business, choose_channel, connect
+from tenantry_cli.importing.connection import (
+    choose_business,
+    choose_channel,
+    connect,
+    login_of,
+)
 from tenantry_cli.importing.countries import country_code
 from tenantry_cli.importing.options import Common
 from tenantry_cli.importing.problems import ImportRefused, write_report
@@ -20,7 +25,7 @@ from tenantry_cli.importing.summary import Summary, print_summary
 from tenantry_cli.importing.table import DELIMITERS, read_table
 from tenantry_cli.importing.upload import Task, upload
 from tenantry_cli.importing.values import read_row
-from tenantry_cli.output import Format, fail, is_terminal, plain_errors, progress
+from tenantry_cli.output import Format, fail, plain_errors, progress
 
 
 def run_import(
@@ -53,7 +58,7 @@ def run_import(
             skip_bad=common.skip_bad,
             dry_run=common.dry_run,
         )
-        with connect(common.api_url, common.api_key, _ask_password(common)) as client:
+        with connect(common.api_url, common.api_key, login_of(common)) as client:
             business = choose_business(client, common.business)
             chosen = choose_channel(client, kind, channel)
             task = replace(task, channel_id=str(chosen.id) if chosen else None)
@@ -85,13 +90,6 @@ def _options(common: Common) -> dict[str, Any]:
             raise ImportRefused(f"--region {common.region}: use a country code, such as US")
         options["country"] = code
     return options
-
-
-def _ask_password(common: Common) -> Login:
-    login = Login(common.access_token, common.email, common.password)
-    if login.access_token or not login.email or login.password or not is_terminal():
-        return login
-    return replace(login, password=typer.prompt("Password", hide_input=True, err=True))
 
 
 def _progress_bar() -> Progress:

@@ -25,6 +25,7 @@ class AsyncChannels(AsyncResource):
         name: str,
         address: str,
         connection_id: UUID | str | None = None,
+        department_id: UUID | str | None = None,
         provider: str | None = None,
         threading: ChannelThreading | None = None,
         settings: Mapping[str, Any] | None = None,
@@ -34,6 +35,7 @@ class AsyncChannels(AsyncResource):
         Args:
             address: The number (with country code, or a national one), address or handle.
             connection_id: The provider connection whose webhooks bring its events.
+            department_id: The department that answers here: what arrives belongs to it.
             threading: `single`: a new message reopens a resolved conversation;
                 `per_resolution`: it starts a new one.
 
@@ -44,7 +46,8 @@ class AsyncChannels(AsyncResource):
         row = {
             "business_id": self._business_id,
             "kind": kind, "name": name, "address": address, "connection_id": connection_id,
-            "provider": provider, "threading": threading, "settings": settings,
+            "department_id": department_id, "provider": provider, "threading": threading,
+            "settings": settings,
         }  # fmt: skip
         given = {column: value for column, value in row.items() if value is not None}
         query = self._table("channels").insert(given).select(columns_of(Channel))

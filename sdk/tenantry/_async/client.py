@@ -11,25 +11,33 @@ from uuid import UUID
 import httpx
 from postgrest import AsyncPostgrestClient, AsyncRequestBuilder
 from postgrest._async.request_builder import AsyncRPCFilterRequestBuilder
+from pydantic import SecretStr
 
+from tenantry._async.access import AsyncAccess
+from tenantry._async.api_keys import AsyncApiKeys
 from tenantry._async.auth import AsyncAuth
 from tenantry._async.businesses import AsyncBusinesses
 from tenantry._async.calls import AsyncCalls
 from tenantry._async.channels import AsyncChannels
 from tenantry._async.conversations import AsyncConversations
 from tenantry._async.customers import AsyncCustomers
+from tenantry._async.departments import AsyncDepartments
+from tenantry._async.domains import AsyncDomains
 from tenantry._async.members import AsyncMembers
 from tenantry._async.messages import AsyncMessages
 from tenantry._async.metrics import AsyncMetrics
 from tenantry._async.organizations import AsyncOrganizations
 from tenantry._async.resource import request_of
+from tenantry._async.roles import AsyncRoles
+from tenantry._async.sessions import AsyncSessions
+from tenantry._async.shares import AsyncShares
 from tenantry._async.transport import AsyncTransport
 from tenantry._options import (
     DEFAULT_MAX_RETRIES,
     DEFAULT_TIMEOUT,
     Exchange,
     Options,
-    check_key,
+    check_identity,
     check_url,
 )
 from tenantry._reply import Reply
@@ -44,9 +52,11 @@ class AsyncTenantry:
     Args:
         url: The API's origin, such as `http://127.0.0.1:54321`.
         key: The publishable key (or, on a server only, the secret key). Older anon and
-            service_role keys work too.
+            service_role keys work too. Not needed with an `api_key`.
         access_token: Act as the user of this token, for a server that got it with a request.
             It is not renewed; `auth.sign_in` gives a session that is.
+        api_key: Act with a business's API key (`tnk_...`), as `api_keys.create` gave it: as the
+            member who made it, narrowed to its scopes. Nobody signs in on such a client.
         timeout: Seconds for each phase of a request: connecting, sending, waiting for bytes.
         max_retries: Further attempts after 408, 429, 502 to 504 and broken connections; waits
             grow from 0.5 s and are random, or as long as the server asks, up to a minute.
@@ -62,9 +72,10 @@ class AsyncTenantry:
     def __init__(
         self,
         url: str,
-        key: str,
+        key: str | None = None,
         *,
         access_token: str | None = None,
+        api_key: SecretStr | str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         max_retries: int = DEFAULT_MAX_RETRIES,
         business: UUID | str | None = None,
@@ -77,9 +88,9 @@ class AsyncTenantry:
             business_id=_business_id(business),
             on_response=on_response,
         )
-        self._transport = AsyncTransport(
-            check_url(url), check_key(key), access_token=access_token, http_client=http_client
-        )
+        origin = check_url(url)
+        identity = check_identity(key, access_token, api_key)
+        self._transport = AsyncTransport(origin, identity, http_client=http_client)
         # Builds queries only; the transport sends them.
         self._queries = AsyncPostgrestClient(
             f"{self._transport.url}/rest/v1", headers={}, http_client=self._transport.http
@@ -105,6 +116,41 @@ class AsyncTenantry:
     def members(self) -> AsyncMembers:
         """People of the business in use, and their roles."""
         return AsyncMembers(self)
+
+    @functools.cached_property
+    def roles(self) -> AsyncRoles:
+        """What people of the business in use can be: sets of permissions."""
+        return AsyncRoles(self)
+
+    @functools.cached_property
+    def departments(self) -> AsyncDepartments:
+        """Departments of the business in use, and who works where."""
+        return AsyncDepartments(self)
+
+    @functools.cached_property
+    def shares(self) -> AsyncShares:
+        """Single records shared with, or kept from, people of the business in use."""
+        return AsyncShares(self)
+
+    @functools.cached_property
+    def access(self) -> AsyncAccess:
+        """What you may do, and why."""
+        return AsyncAccess(self)
+
+    @functools.cached_property
+    def api_keys(self) -> AsyncApiKeys:
+        """Keys for machines of the business in use."""
+        return AsyncApiKeys(self)
+
+    @functools.cached_property
+    def sessions(self) -> AsyncSessions:
+        """Where you are signed in."""
+        return AsyncSessions(self)
+
+    @functools.cached_property
+    def domains(self) -> AsyncDomains:
+        """Host names of the business in use."""
+        return AsyncDomains(self)
 
     @functools.cached_property
     def customers(self) -> AsyncCustomers:

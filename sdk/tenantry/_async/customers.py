@@ -97,6 +97,7 @@ class AsyncCustomers(AsyncResource):
         tag: str | None = None,
         source: str | None = None,
         owner_membership_id: UUID | str | None = None,
+        department_id: UUID | str | None = None,
         since: datetime.datetime | None = None,
         until: datetime.datetime | None = None,
         include_removed: bool = False,
@@ -107,6 +108,8 @@ class AsyncCustomers(AsyncResource):
         """Customers by creation.
 
         Args:
+            owner_membership_id: The member who looks after them.
+            department_id: The department they belong to, without those below it.
             since: Created at this moment or later.
             until: Created before this moment.
             include_removed: Also removed ones and those merged into another.
@@ -119,6 +122,7 @@ class AsyncCustomers(AsyncResource):
             lifecycle_stage=lifecycle_stage,
             source=source,
             owner_membership_id=owner_membership_id,
+            department_id=department_id,
         )
         if tag is not None:
             query = query.contains("tags", [tag])
@@ -162,6 +166,9 @@ class AsyncCustomers(AsyncResource):
 
     async def update(self, customer_id: UUID | str, **changes: Unpack[CustomerUpdate]) -> Customer:
         """Change fields; what is not named stays, None empties.
+
+        `owner_membership_id` and `department_id` decide who reaches the customer with a permission
+        of scope own or department; calls and open conversations follow.
 
         Phone numbers and e-mail addresses are contact points: see `add_contact_point`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import datetime
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -18,6 +19,9 @@ from tenantry.models import (
     IssuedInvitation,
     Member,
     Profile,
+    UserPermission,
+    UserPermissionEffect,
+    UserPermissionScope,
 )
 
 _COLUMNS = columns_of(BusinessMembership) + ",roles:membership_roles(role:roles(code))"
@@ -25,7 +29,7 @@ _COLUMNS = columns_of(BusinessMembership) + ",roles:membership_roles(role:roles(
 
 class AsyncMembers(AsyncResource):
     """People of the business in use. System roles: owner, admin, director, manager, staff,
-    sales_rep, viewer, customer.
+    sales_rep, viewer, customer; `client.roles` lists what each carries.
     """
 
     def list(
@@ -56,19 +60,50 @@ class AsyncMembers(AsyncResource):
         names = {profile.user_id: profile.full_name for profile in reply.many(Profile)}
         return [m.model_copy(update={"full_name": names.get(m.user_id)}) for m in members]
 
-    async def invite(self, *, email: str, role: str) -> IssuedInvitation:
+    async def invite(
+        self, *, email: str, role: str, department_id: UUID | str | None = None
+    ) -> IssuedInvitation:
         """Invite an address, with a role of up to your own rank, for 7 days.
 
         Inviting an address again replaces its earlier invitation. The token is in the answer only.
 
+        Args:
+            department_id: The department to work for, with the same role there.
+
         Raises:
             ValidationError: The address is none, or there is no such role.
+            NotFound: There is no such department.
             Conflict: The person is a member already.
-            PermissionDenied: Without `members.write`, or for a higher role than yours.
+            PermissionDenied: Without `members.write`, for a higher role than yours, or one that
+                carries what you may not pass on.
         """
-        arguments = {"business_id": self._business_id, "email": email, "role": role}
+        arguments = {
+            "business_id": self._business_id,
+            "email": email,
+            "role": role,
+            "department_id": department_id,
+        }
         # A repeated one replaces the first, whose token nobody has seen.
         reply = await self._call("invite_member", arguments, safety=self._repeatable)
+        return self._single(reply, IssuedInvitation)
+
+    async def invite_portal_customer(
+        self, customer_id: UUID | str, *, email: str
+    ) -> IssuedInvitation:
+        """Invite a customer into the portal: they see their own conversations and messages.
+
+        Takes no seat of the plan. Inviting the address again replaces its earlier invitation.
+
+        Raises:
+            NotFound: There is no such customer.
+            ValidationError, Conflict, PermissionDenied: As in `invite`.
+        """
+        arguments = {
+            "business_id": self._business_id,
+            "customer_id": check_id(customer_id, "customer_id"),
+            "email": email,
+        }
+        reply = await self._call("invite_portal_customer", arguments, safety=self._repeatable)
         return self._single(reply, IssuedInvitation)
 
     async def resend(self, invitation_id: UUID | str) -> IssuedInvitation:
@@ -148,3 +183,107 @@ class AsyncMembers(AsyncResource):
             "membership_id": check_id(membership_id, "membership_id"),
         }
         await self._call("remove_member", arguments)
+
+    async def suspend(self, membership_id: UUID | str) -> None:
+        """Take all rights of a member and of their API keys until `reactivate`; roles stay noted.
+
+        Raises:
+            NotFound: There is no such member.
+            PermissionDenied: Without `members.write`, or for a rank not below yours.
+            Conflict: The last owner cannot be suspended.
+        """
+        await self._call("suspend_member", self._one(membership_id), safety=self._repeatable)
+
+    async def reactivate(self, membership_id: UUID | str) -> None:
+        """Give a suspended member their rights back.
+
+        Raises:
+            NotFound: There is no such member.
+            PermissionDenied: Without `members.write`, or for a rank not below yours.
+            PlanLimitExceeded: The plan has no seat left.
+        """
+        await self._call("reactivate_member", self._one(membership_id), safety=self._repeatable)
+
+    async def transfer_ownership(self, membership_id: UUID | str) -> None:
+        """Make another active member owner of the business; you, who are owner, become admin.
+
+        Raises:
+            PermissionDenied: You are no owner.
+            NotFound: There is no such member.
+            Conflict: The member is suspended, or a customer in the portal.
+        """
+        await self._call("transfer_ownership", self._one(membership_id))
+
+    # Single permissions.
+
+    async def set_permission(
+        self,
+        membership_id: UUID | str,
+        permission: str,
+        *,
+        effect: UserPermissionEffect | None = None,
+        scope: UserPermissionScope | None = None,
+        expires_at: datetime.datetime | None = None,
+        reason: str | None = None,
+    ) -> UserPermission:
+        """Give a member one permission beside their roles, or deny it whatever the roles say.
+
+        Replaces an earlier one for the same permission.
+
+        Args:
+            effect: `allow` by default, or `deny`, which has no scope.
+            scope: `own`, `department` or `business`, the default.
+            expires_at: From this moment on it means nothing; never by default.
+            reason: For those who read it later; at most 500 characters.
+
+        Raises:
+            ValidationError: Naming the field; `unknown_permission`, `bad_scope`, `out_of_range`.
+            PermissionDenied: Without `roles.write`, for a rank not below yours, or with reason
+                `may_not_grant` for what you may not pass on.
+            NotFound: There is no such member.
+            Conflict: Nothing can be denied to an owner.
+        """
+        arguments = {
+            **self._one(membership_id),
+            "permission": permission, "effect": effect, "scope": scope,
+            "expires_at": expires_at, "reason": reason,
+        }  # fmt: skip
+        reply = await self._call(
+            "set_member_permission", arguments, returns=UserPermission, safety=self._repeatable
+        )
+        return reply.one(UserPermission)
+
+    async def clear_permission(self, membership_id: UUID | str, permission: str) -> None:
+        """Take a single permission or denial back: the member's roles decide again.
+
+        Raises:
+            NotFound: The member has no such single permission.
+            PermissionDenied: As in `set_permission`; also for a denial of what you may not grant.
+        """
+        arguments = {**self._one(membership_id), "permission": permission}
+        await self._call("clear_member_permission", arguments)
+
+    def permissions(
+        self,
+        membership_id: UUID | str | None = None,
+        *,
+        newest_first: bool = True,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        after: str | None = None,
+    ) -> AsyncPages[UserPermission]:
+        """Single permissions and denials, of one member or all; those that have ended too.
+
+        What a member may do altogether follows from these and the roles; see `client.access`.
+        """
+        query = self._rows("user_permissions", UserPermission)
+        if membership_id is not None:
+            query = query.eq("membership_id", str(check_id(membership_id, "membership_id")))
+        return self._pages(
+            query, UserPermission, keyset=by_age(newest_first), page_size=page_size, after=after
+        )
+
+    def _one(self, membership_id: UUID | str) -> dict[str, UUID]:
+        return {
+            "business_id": self._business_id,
+            "membership_id": check_id(membership_id, "membership_id"),
+        }

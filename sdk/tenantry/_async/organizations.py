@@ -75,3 +75,18 @@ class AsyncOrganizations(AsyncResource):
             .select(columns_of(Organization))
         )
         return await self._updated("organizations", organization_id, query, Organization)
+
+    async def set_mfa_requirement(self, organization_id: UUID | str, *, required: bool) -> None:
+        """Open the organization's businesses only to sessions with a second factor, or to all.
+
+        Holds from the next statement on, for everybody. API keys are not asked for one.
+
+        Raises:
+            PermissionDenied: You are no owner of the organization; or, with reason
+                `second_factor_missing`, your own session has no second factor.
+        """
+        arguments = {
+            "organization_id": check_id(organization_id, "organization_id"),
+            "required": required,
+        }
+        await self._call("set_mfa_requirement", arguments, safety=self._repeatable)

@@ -12,6 +12,9 @@ from typing import NotRequired, TypedDict
 from uuid import UUID
 
 from tenantry._generated.models import (
+    AccessControlListEffect,
+    AccessControlListResource,
+    BusinessDomainAudience,
     CallDirection,
     CallOutcome,
     CallStatus,
@@ -21,12 +24,17 @@ from tenantry._generated.models import (
     ConversationStatus,
     CustomerKind,
     CustomerLifecycleStage,
+    DepartmentKind,
+    UserPermissionEffect,
+    UserPermissionScope,
 )
 from tenantry._row import JSON
 
 __all__ = [
     "AcceptInvitationArguments",
+    "AddDomainArguments",
     "AddImportRowsArguments",
+    "AssignDepartmentRoleArguments",
     "BusinessUpdate",
     "CallUpdate",
     "CanAccessBusinessArguments",
@@ -34,17 +42,25 @@ __all__ = [
     "ChannelInsert",
     "ChannelUpdate",
     "CheckImportArguments",
+    "ClearMemberPermissionArguments",
     "CommitImportArguments",
     "ConnectProviderArguments",
     "ContactPointInsert",
     "ContactPointUpdate",
     "ConversationUpdate",
+    "CreateApiKeyArguments",
     "CreateBusinessArguments",
     "CreateCustomerArguments",
+    "CreateDepartmentArguments",
     "CreateOrganizationArguments",
+    "CreateRoleArguments",
     "CustomerInsert",
     "CustomerUpdate",
+    "DeleteDepartmentArguments",
+    "DeleteRoleArguments",
     "DiscardImportArguments",
+    "ExplainAccessArguments",
+    "ExplainRuleArguments",
     "FindCustomerArguments",
     "FormatPhoneArguments",
     "GetUserOrganizationIdArguments",
@@ -54,29 +70,51 @@ __all__ = [
     "ImportCustomersArguments",
     "ImportMessagesArguments",
     "InviteMemberArguments",
+    "InvitePortalCustomerArguments",
     "IsBusinessAdminArguments",
     "IsValidEmailArguments",
     "IsValidPhoneArguments",
     "LogCallArguments",
     "MarkConversationReadArguments",
+    "MayAccessRecordArguments",
+    "MayCreateArguments",
+    "MayInsertArguments",
     "MyBusinessIdsArguments",
     "MyBusinessesArguments",
+    "MyDeniedIdsArguments",
     "MyMetricDifferencesArguments",
+    "MyPermissionsArguments",
+    "MyRecordKeysArguments",
+    "MySessionsArguments",
     "NormalizeEmailArguments",
     "NormalizePhoneArguments",
     "OpenConversationArguments",
     "OrganizationUpdate",
     "ProfileUpdate",
     "ProviderConnectionUpdate",
+    "ReactivateMemberArguments",
     "RecomputeMetricsArguments",
     "RecordInboundMessageArguments",
     "RecordMessageArguments",
+    "RemoveDepartmentRoleArguments",
+    "RemoveDomainArguments",
     "RemoveMemberArguments",
     "ResendInvitationArguments",
     "RetryWebhookEventArguments",
+    "RevokeApiKeyArguments",
     "RevokeInvitationArguments",
+    "RevokeOtherSessionsArguments",
+    "RevokeSessionArguments",
     "SearchCustomersArguments",
+    "SetMemberPermissionArguments",
+    "SetMfaRequirementArguments",
+    "ShareRecordArguments",
     "StartImportArguments",
+    "SuspendMemberArguments",
+    "TransferOwnershipArguments",
+    "UnshareRecordArguments",
+    "UpdateDepartmentArguments",
+    "UpdateRoleArguments",
 ]
 
 
@@ -97,6 +135,8 @@ class CallUpdate(TypedDict):
     conversation_id: NotRequired[UUID | str | None]
     outcome: NotRequired[CallOutcome | None]
     handled_by_membership_id: NotRequired[UUID | str | None]
+    owner_membership_id: NotRequired[UUID | str | None]
+    department_id: NotRequired[UUID | str | None]
     notes: NotRequired[str | None]
 
 
@@ -105,6 +145,7 @@ class ChannelInsert(TypedDict):
 
     business_id: UUID | str
     connection_id: NotRequired[UUID | str | None]
+    department_id: NotRequired[UUID | str | None]
     kind: ChannelKind
     name: str
     address: str
@@ -118,6 +159,7 @@ class ChannelUpdate(TypedDict):
     """What may be changed in channels."""
 
     connection_id: NotRequired[UUID | str | None]
+    department_id: NotRequired[UUID | str | None]
     name: NotRequired[str]
     threading: NotRequired[ChannelThreading]
     settings: NotRequired[JSON]
@@ -149,6 +191,7 @@ class ConversationUpdate(TypedDict):
     subject: NotRequired[str | None]
     status: NotRequired[ConversationStatus]
     assigned_membership_id: NotRequired[UUID | str | None]
+    department_id: NotRequired[UUID | str | None]
     snoozed_until: NotRequired[datetime.datetime | None]
 
 
@@ -163,6 +206,7 @@ class CustomerInsert(TypedDict):
     title: NotRequired[str | None]
     lifecycle_stage: NotRequired[CustomerLifecycleStage]
     owner_membership_id: NotRequired[UUID | str | None]
+    department_id: NotRequired[UUID | str | None]
     source: NotRequired[str | None]
     tags: NotRequired[Sequence[str]]
     address_line: NotRequired[str | None]
@@ -184,6 +228,7 @@ class CustomerUpdate(TypedDict):
     title: NotRequired[str | None]
     lifecycle_stage: NotRequired[CustomerLifecycleStage]
     owner_membership_id: NotRequired[UUID | str | None]
+    department_id: NotRequired[UUID | str | None]
     source: NotRequired[str | None]
     tags: NotRequired[Sequence[str]]
     address_line: NotRequired[str | None]
@@ -229,6 +274,16 @@ class AcceptInvitationArguments(TypedDict):
     token: str
 
 
+class AddDomainArguments(TypedDict):
+    """Claims a host name for a business. It counts once the operator has seen
+    verification_token as TXT record _tenantry.<host>. Needs business.write.
+    """
+
+    business_id: UUID | str
+    host: str
+    audience: BusinessDomainAudience
+
+
 class AddImportRowsArguments(TypedDict):
     """Adds rows to an import and checks each by itself; nothing is stored in the business
     yet. rows: [{"line": 2, "first_name": "Ana", ...}]. Returns {"problems": [{"line",
@@ -239,6 +294,17 @@ class AddImportRowsArguments(TypedDict):
     business_id: UUID | str
     batch_id: UUID | str
     rows: JSON
+
+
+class AssignDepartmentRoleArguments(TypedDict):
+    """Lets a member work for a department with a role. Needs members.write, a rank above the
+    member's (owners: also equals), and a role one may give.
+    """
+
+    business_id: UUID | str
+    department_id: UUID | str
+    membership_id: UUID | str
+    role: str
 
 
 class CanAccessBusinessArguments(TypedDict):
@@ -253,7 +319,8 @@ class CanAccessBusinessArguments(TypedDict):
 
 class ChangeMemberRolesArguments(TypedDict):
     """Replaces the roles of a member. Needs members.write, a rank above the member's (owners:
-    also equals) and not below the new roles'. The last owner stays owner.
+    also equals) and not below the new roles', whose permissions one may pass on. The last
+    owner stays owner.
     """
 
     business_id: UUID | str
@@ -270,6 +337,16 @@ class CheckImportArguments(TypedDict):
 
     business_id: UUID | str
     batch_id: UUID | str
+
+
+class ClearMemberPermissionArguments(TypedDict):
+    """Takes a single permission or denial of a member back: their roles decide again. Needs
+    roles.write, a higher rank, and for a denial a permission one may pass on.
+    """
+
+    business_id: UUID | str
+    membership_id: UUID | str
+    permission: str
 
 
 class CommitImportArguments(TypedDict):
@@ -297,6 +374,19 @@ class ConnectProviderArguments(TypedDict):
     account_ref: str
     secret: str
     name: NotRequired[str | None]
+
+
+class CreateApiKeyArguments(TypedDict):
+    """Makes an API key that acts as the caller, narrowed to its scopes. The key is returned
+    once and never again. Needs api_keys.write and each of the scopes. Errors: 22023,
+    42501, PT409 when the caller is no member.
+    """
+
+    business_id: UUID | str
+    name: str
+    scopes: Sequence[str]
+    expires_at: NotRequired[datetime.datetime | None]
+    allowed_addresses: NotRequired[Sequence[str] | None]
 
 
 class CreateBusinessArguments(TypedDict):
@@ -341,6 +431,20 @@ class CreateCustomerArguments(TypedDict):
     idempotency_key: NotRequired[str | None]
 
 
+class CreateDepartmentArguments(TypedDict):
+    """Adds a department. With the first one, permissions of scope department stop reaching
+    the whole business. Needs departments.write. kind: executive, finance, accounting, hr,
+    operations, sales, marketing, procurement, it, legal, compliance, customer_service,
+    warehouse, production, quality, research.
+    """
+
+    business_id: UUID | str
+    name: str
+    kind: DepartmentKind
+    parent_id: NotRequired[UUID | str | None]
+    manager_membership_id: NotRequired[UUID | str | None]
+
+
 class CreateOrganizationArguments(TypedDict):
     """Founds an organization on the free plan with the caller as its owner. Errors: 22023 bad
     value, 23505 slug taken, 42501 not signed in.
@@ -352,11 +456,67 @@ class CreateOrganizationArguments(TypedDict):
     billing_email: NotRequired[str | None]
 
 
+class CreateRoleArguments(TypedDict):
+    """Makes a role of the business's own: {"customers.read": "own"} or {"customers.read":
+    {"scope": "own", "grantable": true}}, on top of a template and of inherited roles.
+    Needs roles.write; one's rank bounds its rank, and only permissions one may pass on can
+    be in it. Errors: 22023, 23505 code taken, 42501.
+    """
+
+    business_id: UUID | str
+    code: str
+    name: str
+    rank: NotRequired[int | None]
+    permissions: NotRequired[JSON | None]
+    template: NotRequired[str | None]
+    inherits: NotRequired[Sequence[str] | None]
+
+
+class DeleteDepartmentArguments(TypedDict):
+    """Removes a department without others below it; roles held there end, its records belong
+    to no department. Needs departments.write.
+    """
+
+    business_id: UUID | str
+    department_id: UUID | str
+
+
+class DeleteRoleArguments(TypedDict):
+    """Removes a role of the business that nobody uses; PT409 while somebody does. Needs
+    roles.write.
+    """
+
+    business_id: UUID | str
+    role_id: UUID | str
+
+
 class DiscardImportArguments(TypedDict):
     """Forgets the staged rows of an import that is not committed. What is committed stays."""
 
     business_id: UUID | str
     batch_id: UUID | str
+
+
+class ExplainAccessArguments(TypedDict):
+    """Whether the caller may select, update or delete the row with this id (or insert rows
+    for the business with this id), and which rule says so. The verdict comes from the
+    policies themselves. A row of a business one does not belong to is not told from none.
+    """
+
+    table: str
+    id: UUID | str
+    verb: str
+
+
+class ExplainRuleArguments(TypedDict):
+    """The rule behind a verdict of explain_access(), for the caller alone: about rows of
+    businesses the caller does not belong to it says the same as about none.
+    """
+
+    table: str
+    id: UUID | str
+    verb: str
+    is_allowed: bool
 
 
 class FindCustomerArguments(TypedDict):
@@ -452,14 +612,26 @@ class ImportMessagesArguments(TypedDict):
 
 
 class InviteMemberArguments(TypedDict):
-    """Invites an e-mail address with a role of up to one's own rank. Returns the token once:
-    send it to that address. Needs members.write. Valid for 7 days; inviting again replaces
-    it.
+    """Invites an e-mail address with a role of up to one's own rank whose permissions one may
+    pass on, and optionally into a department. Returns the token once: send it to that
+    address. Needs members.write. Valid for 7 days; inviting again replaces it.
     """
 
     business_id: UUID | str
     email: str
     role: str
+    department_id: NotRequired[UUID | str | None]
+
+
+class InvitePortalCustomerArguments(TypedDict):
+    """Invites a customer into the portal, where they see what is about them and nothing else:
+    their conversations and messages. Takes no seat. Returns the token once. Needs
+    members.write.
+    """
+
+    business_id: UUID | str
+    customer_id: UUID | str
+    email: str
 
 
 class IsBusinessAdminArguments(TypedDict):
@@ -516,20 +688,79 @@ class MarkConversationReadArguments(TypedDict):
     conversation_id: UUID | str
 
 
+class MayAccessRecordArguments(TypedDict):
+    """True when the caller's permission reaches one record (customers, conversations, calls)
+    of a business living here: what the policies of these tables say, for their parts and
+    for functions.
+    """
+
+    resource: str
+    business_id: UUID | str
+    record_id: UUID | str
+    permission: str
+
+
+class MayCreateArguments(TypedDict):
+    """True when the caller's permission reaches records of their own in the business: whoever
+    has only single records shared with them makes no new ones.
+    """
+
+    business_id: UUID | str
+    permission: str
+
+
+class MayInsertArguments(TypedDict):
+    """True when the caller may add rows to a table for a business living here."""
+
+    table: str
+    business_id: UUID | str
+
+
 class MyBusinessIdsArguments(TypedDict):
-    """Businesses living here in which the caller holds the permission. Every policy asks this
-    once per statement.
+    """Businesses living here in which the caller holds the permission, for all records or for
+    some. Every policy asks this once per statement.
     """
 
     permission: str
 
 
 class MyBusinessesArguments(TypedDict):
-    """The businesses of the caller with the roles and permissions held there."""
+    """The businesses of the caller with the roles and permissions held there now.
+    needs_second_factor: the organization asks for one and this session has none, so
+    nothing of the business is open to it yet.
+    """
+
+
+class MyDeniedIdsArguments(TypedDict):
+    """Records living here that an access control list denies the caller, whatever else allows
+    them.
+    """
+
+    permission: str
 
 
 class MyMetricDifferencesArguments(TypedDict):
     """Differences between kept and recomputed metrics in the caller's businesses."""
+
+
+class MyPermissionsArguments(TypedDict):
+    """What the caller may do now, per business: scope business (all records), department,
+    own, or records (single ones shared through an access control list). expires_at: when
+    it, or a part of it, runs out.
+    """
+
+
+class MyRecordKeysArguments(TypedDict):
+    """Null when the caller's permission reaches all records of the businesses living here.
+    Else what a record must carry to be reached: its business, owner, department, customer
+    or own id is in this list.
+    """
+
+    permission: str
+
+
+class MySessionsArguments(TypedDict):
+    """The caller's open sessions, newest first."""
 
 
 class NormalizeEmailArguments(TypedDict):
@@ -567,6 +798,15 @@ class OpenConversationArguments(TypedDict):
     subject: NotRequired[str | None]
 
 
+class ReactivateMemberArguments(TypedDict):
+    """Gives a suspended member their rights back. Needs members.write and a higher rank;
+    takes a seat of the plan (PT402).
+    """
+
+    business_id: UUID | str
+    membership_id: UUID | str
+
+
 class RecomputeMetricsArguments(TypedDict):
     """Repairs the daily metrics of a business from its rows while it works; returns how many
     figures changed. Needs business.write.
@@ -600,6 +840,22 @@ class RecordMessageArguments(TypedDict):
     idempotency_key: NotRequired[str | None]
 
 
+class RemoveDepartmentRoleArguments(TypedDict):
+    """Ends a role of a member in a department. Needs members.write and a higher rank."""
+
+    business_id: UUID | str
+    department_id: UUID | str
+    membership_id: UUID | str
+    role: str
+
+
+class RemoveDomainArguments(TypedDict):
+    """Gives a host name up. Needs business.write."""
+
+    business_id: UUID | str
+    domain_id: UUID | str
+
+
 class RemoveMemberArguments(TypedDict):
     """Ends a membership; rights are gone at the next statement. Needs members.write and a
     higher rank; members may remove themselves. The last owner cannot go.
@@ -627,11 +883,30 @@ class RetryWebhookEventArguments(TypedDict):
     event_id: UUID | str
 
 
+class RevokeApiKeyArguments(TypedDict):
+    """Ends an API key: it can do nothing from the next statement on. Needs api_keys.write, or
+    to have made it.
+    """
+
+    business_id: UUID | str
+    api_key_id: UUID | str
+
+
 class RevokeInvitationArguments(TypedDict):
     """Takes an open invitation back; its token stops working at once. Needs members.write."""
 
     business_id: UUID | str
     invitation_id: UUID | str
+
+
+class RevokeOtherSessionsArguments(TypedDict):
+    """Ends all of the caller's sessions but this one; returns how many."""
+
+
+class RevokeSessionArguments(TypedDict):
+    """Ends one of the caller's sessions, at once: its tokens reach nothing any more."""
+
+    session_id: UUID | str
 
 
 class SearchCustomersArguments(TypedDict):
@@ -642,6 +917,48 @@ class SearchCustomersArguments(TypedDict):
     business_id: UUID | str
     query: str
     max_results: NotRequired[int | None]
+
+
+class SetMemberPermissionArguments(TypedDict):
+    """Gives a member one permission beside their roles, or denies it whatever the roles say,
+    for a while or for good; replaces an earlier one. Needs roles.write, a rank above the
+    member's (owners: also equals), and for allow a permission one may pass on.
+    """
+
+    business_id: UUID | str
+    membership_id: UUID | str
+    permission: str
+    effect: NotRequired[UserPermissionEffect | None]
+    scope: NotRequired[UserPermissionScope | None]
+    expires_at: NotRequired[datetime.datetime | None]
+    reason: NotRequired[str | None]
+
+
+class SetMfaRequirementArguments(TypedDict):
+    """Opens an organization and its businesses only to sessions with a second factor (aal2),
+    from the next statement on, or to all again. For owners of the organization.
+    """
+
+    organization_id: UUID | str
+    required: bool
+
+
+class ShareRecordArguments(TypedDict):
+    """Shares one record, and its parts, with a member, the holders of a role, or the people
+    of a department; or denies it to them (effect deny, needs members.write and a higher
+    rank). Needs records.share and what is shared on that record. Sharing again replaces
+    verbs and end. Errors: 22023, PT404.
+    """
+
+    business_id: UUID | str
+    resource: AccessControlListResource
+    resource_id: UUID | str
+    verbs: Sequence[str]
+    membership_id: NotRequired[UUID | str | None]
+    role: NotRequired[str | None]
+    department_id: NotRequired[UUID | str | None]
+    effect: NotRequired[AccessControlListEffect | None]
+    expires_at: NotRequired[datetime.datetime | None]
 
 
 class StartImportArguments(TypedDict):
@@ -660,3 +977,58 @@ class StartImportArguments(TypedDict):
     file_name: NotRequired[str | None]
     options: NotRequired[JSON | None]
     in_parts: NotRequired[bool | None]
+
+
+class SuspendMemberArguments(TypedDict):
+    """Takes all rights of a member, and of their API keys, until reactivate_member(); roles
+    stay noted. Needs members.write and a higher rank. The last owner cannot be suspended.
+    """
+
+    business_id: UUID | str
+    membership_id: UUID | str
+
+
+class TransferOwnershipArguments(TypedDict):
+    """Makes another active member owner of the business; the caller, who must be owner,
+    becomes admin.
+    """
+
+    business_id: UUID | str
+    membership_id: UUID | str
+
+
+class UnshareRecordArguments(TypedDict):
+    """Ends a share or a denial of a record. Needs records.share, and members.write unless one
+    made the share.
+    """
+
+    business_id: UUID | str
+    share_id: UUID | str
+
+
+class UpdateDepartmentArguments(TypedDict):
+    """Changes a department; null leaves a part as it is, make_root moves it to the top.
+    Moving it moves who reaches its records. Needs departments.write.
+    """
+
+    business_id: UUID | str
+    department_id: UUID | str
+    name: NotRequired[str | None]
+    kind: NotRequired[DepartmentKind | None]
+    parent_id: NotRequired[UUID | str | None]
+    manager_membership_id: NotRequired[UUID | str | None]
+    make_root: NotRequired[bool | None]
+
+
+class UpdateRoleArguments(TypedDict):
+    """Changes a role of the business; null leaves a part as it is, permissions and inherits
+    are replaced as a whole. Holders have the new rights at their next statement. Needs
+    roles.write, as create_role().
+    """
+
+    business_id: UUID | str
+    role_id: UUID | str
+    name: NotRequired[str | None]
+    rank: NotRequired[int | None]
+    permissions: NotRequired[JSON | None]
+    inherits: NotRequired[Sequence[str] | None]

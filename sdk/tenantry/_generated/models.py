@@ -17,10 +17,16 @@ from pydantic import AwareDatetime, Field
 from tenantry._row import JSON, Row
 
 __all__ = [
+    "AccessControlList",
+    "AccessControlListEffect",
+    "AccessControlListResource",
+    "ApiKey",
     "AuditLog",
     "AuditLogEventType",
     "Business",
     "BusinessDashboardData",
+    "BusinessDomain",
+    "BusinessDomainAudience",
     "BusinessMembership",
     "BusinessMembershipStatus",
     "BusinessStatus",
@@ -42,6 +48,7 @@ __all__ = [
     "ConversationThread",
     "ConversationThreadChannelKind",
     "ConversationThreadStatus",
+    "CreateApiKeyResult",
     "Customer",
     "CustomerKind",
     "CustomerLifecycleStage",
@@ -50,9 +57,15 @@ __all__ = [
     "CustomerSummaryLifecycleStage",
     "DailyMetric",
     "DailyMetricSlot",
+    "Department",
+    "DepartmentKind",
+    "DepartmentRole",
+    "ExplainAccessResult",
+    "ExplainRuleResult",
     "Invitation",
     "InvitationStatus",
     "InviteMemberResult",
+    "InvitePortalCustomerResult",
     "MembershipRole",
     "Message",
     "MessageDirection",
@@ -60,6 +73,8 @@ __all__ = [
     "MetricDrift",
     "MyBusinessesResult",
     "MyMetricDifferencesResult",
+    "MyPermissionsResult",
+    "MySessionsResult",
     "Organization",
     "OrganizationMembership",
     "OrganizationMembershipRole",
@@ -67,10 +82,12 @@ __all__ = [
     "OrganizationStatus",
     "PerformanceMetric",
     "Permission",
+    "PermissionTemplate",
     "Profile",
     "ProviderConnection",
     "ResendInvitationResult",
     "Role",
+    "RoleHierarchy",
     "RolePermission",
     "RolePermissionScope",
     "StatusHistory",
@@ -79,9 +96,71 @@ __all__ = [
     "SubscriptionPlan",
     "SubscriptionPlanBillingInterval",
     "SubscriptionStatus",
+    "UserPermission",
+    "UserPermissionEffect",
+    "UserPermissionScope",
     "WebhookEvent",
     "WebhookEventStatus",
 ]
+
+
+AccessControlListResource: TypeAlias = Literal["customers", "conversations", "calls"] | str
+AccessControlListEffect: TypeAlias = Literal["allow", "deny"] | str
+
+
+class AccessControlList(Row):
+    """Single records shared with, or denied to, a member, the holders of a role, or the
+    people of a department. Parts of a record (messages, contact points, transcripts) go
+    with it.
+    """
+
+    business_id: UUID
+    id: UUID
+    resource: AccessControlListResource = Field(
+        description="Table of the record: customers, conversations or calls."
+    )
+    resource_id: UUID = Field(
+        description="The record. No foreign key, because records live at the home of the organization; the row goes with its record."
+    )
+    membership_id: UUID | None = None
+    role_id: UUID | None = None
+    department_id: UUID | None = None
+    verbs: list[str] = Field(description="read, write, delete.")
+    effect: AccessControlListEffect = Field(
+        description="allow shares; deny keeps it from the grantee whatever else allows it."
+    )
+    expires_at: AwareDatetime | None = None
+    granted_by: UUID | None = None
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
+class ApiKey(Row):
+    """Keys for machines. Each acts as the member who made it, narrowed to its scopes. The key
+    itself is shown once.
+    """
+
+    business_id: UUID
+    id: UUID = Field(
+        description="Random (version 4). The subject of the tokens that the gateway makes for the key, and the actor in the audit log."
+    )
+    membership_id: UUID
+    name: str
+    prefix: str = Field(description="The beginning of the key, to recognise it by.")
+    scopes: list[str] = Field(
+        description="Permission codes, never empty. What the member does not hold, the key does not either."
+    )
+    allowed_addresses: list[str] | None = Field(
+        default=None,
+        description="Networks it may be used from; null for any. Never changes: make a new key instead.",
+    )
+    expires_at: AwareDatetime | None = None
+    last_used_at: AwareDatetime | None = Field(
+        default=None, description="Time of the last use, to the minute."
+    )
+    revoked_at: AwareDatetime | None = None
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
 
 
 AuditLogEventType: TypeAlias = Literal["insert", "update", "delete"] | str
@@ -94,7 +173,8 @@ class AuditLog(Row):
     id: UUID
     occurred_at: AwareDatetime
     actor_id: UUID | None = Field(
-        default=None, description="The signed-in user; null for webhooks, jobs and migrations."
+        default=None,
+        description="The signed-in user, or the API key; null for webhooks, jobs and migrations.",
     )
     actor_role: str = Field(
         description="Database role that acted: authenticated, service_role, integrator, postgres."
@@ -134,6 +214,31 @@ class BusinessDashboardData(Row):
     unread_messages: int
 
 
+BusinessDomainAudience: TypeAlias = Literal["public", "clients", "staff", "admin", "api"] | str
+
+
+class BusinessDomain(Row):
+    """Host names of a business and their audience: public, clients (the portal), staff,
+    admin, api.
+    """
+
+    business_id: UUID
+    id: UUID
+    host: str = Field(
+        description="Lower case, without port (RFC 1123). Several businesses may claim a host; one can verify it."
+    )
+    audience: BusinessDomainAudience
+    verification_token: str = Field(
+        description="To be published as TXT record _tenantry.<host>, to show that the host is one's own."
+    )
+    verified_at: AwareDatetime | None = Field(
+        default=None,
+        description="Set by the operator's check of the TXT record; a host counts from then on.",
+    )
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
 BusinessMembershipStatus: TypeAlias = Literal["active", "suspended", "removed"] | str
 
 
@@ -147,6 +252,10 @@ class BusinessMembership(Row):
     user_id: UUID
     status: BusinessMembershipStatus = Field(
         description="Only active members have rights; a change holds from the next statement."
+    )
+    customer_id: UUID | None = Field(
+        default=None,
+        description="For portal members: the customer they are. No foreign key, because customers live at the home of the organization; an id that is none reaches nothing.",
     )
     joined_at: AwareDatetime
     created_at: AwareDatetime
@@ -285,7 +394,14 @@ class Call(Row):
         description="As the network announced it.",
         json_schema_extra={"personal": "name"},
     )
-    handled_by_membership_id: UUID | None = None
+    handled_by_membership_id: UUID | None = Field(default=None, description="Who spoke.")
+    owner_membership_id: UUID | None = Field(
+        default=None,
+        description="Whose call it is: at first the member who looks after the customer. It is also theirs who spoke.",
+    )
+    department_id: UUID | None = Field(
+        default=None, description="At first the department of the channel, else of the customer."
+    )
     recording: JSON | None = Field(
         default=None,
         description='{"sid", "status", "duration_seconds", "url", "started_at"}; the URL needs the provider\'s credentials.',
@@ -318,6 +434,9 @@ class Channel(Row):
     business_id: UUID
     id: UUID
     connection_id: UUID | None = None
+    department_id: UUID | None = Field(
+        default=None, description="The department that answers here: what arrives belongs to it."
+    )
     kind: ChannelKind
     name: str
     address: str = Field(description="The number, address or handle as given.")
@@ -415,7 +534,9 @@ class ConversationThread(Row):
     channel_id: UUID
     channel_kind: ConversationThreadChannelKind | None = None
     channel_name: str | None = None
-    assigned_membership_id: UUID | None = None
+    assigned_membership_id: UUID | None = Field(
+        default=None, description="Who answers; at first the member who looks after the customer."
+    )
     last_message_at: AwareDatetime | None = None
     last_message_preview: str | None = Field(
         default=None,
@@ -452,7 +573,12 @@ class Conversation(Row):
     status: ConversationStatus = Field(
         description="open, pending (we wait for them), snoozed (until snoozed_until), resolved, closed (a new message starts a new conversation)."
     )
-    assigned_membership_id: UUID | None = None
+    assigned_membership_id: UUID | None = Field(
+        default=None, description="Who answers; at first the member who looks after the customer."
+    )
+    department_id: UUID | None = Field(
+        default=None, description="At first the department of the channel, else of the customer."
+    )
     last_message_at: AwareDatetime | None = None
     last_message_preview: str | None = Field(
         default=None,
@@ -518,7 +644,10 @@ class CustomerSummary(Row):
         description="How the customer came to be: call, sms, whatsapp, import, api, or the product's own word.",
     )
     tags: list[str]
-    owner_membership_id: UUID | None = None
+    owner_membership_id: UUID | None = Field(
+        default=None,
+        description="The member who looks after the customer: permissions of scope own reach the records that name one. Their calls and open conversations follow when it changes.",
+    )
     created_at: AwareDatetime
     call_count: int
     answered_call_count: int | None = None
@@ -570,7 +699,14 @@ class Customer(Row):
     lifecycle_stage: CustomerLifecycleStage = Field(
         description="lead (we know an address), prospect, customer, former."
     )
-    owner_membership_id: UUID | None = None
+    owner_membership_id: UUID | None = Field(
+        default=None,
+        description="The member who looks after the customer: permissions of scope own reach the records that name one. Their calls and open conversations follow when it changes.",
+    )
+    department_id: UUID | None = Field(
+        default=None,
+        description="The department the customer belongs to, for permissions of scope department.",
+    )
     source: str | None = Field(
         default=None,
         description="How the customer came to be: call, sms, whatsapp, import, api, or the product's own word.",
@@ -628,6 +764,61 @@ class DailyMetric(Row):
     value: int
 
 
+class DepartmentRole(Row):
+    """The roles members hold within a department. Of such a role only what concerns records
+    counts, and it reaches the records of the department and of those below it.
+    """
+
+    business_id: UUID
+    department_id: UUID
+    membership_id: UUID
+    role_id: UUID
+    created_at: AwareDatetime
+
+
+DepartmentKind: TypeAlias = (
+    Literal[
+        "executive",
+        "finance",
+        "accounting",
+        "hr",
+        "operations",
+        "sales",
+        "marketing",
+        "procurement",
+        "it",
+        "legal",
+        "compliance",
+        "customer_service",
+        "warehouse",
+        "production",
+        "quality",
+        "research",
+    ]
+    | str
+)
+
+
+class Department(Row):
+    """The departments of a business, a tree. Records may belong to one. Changed only by RPC,
+    because it decides who reaches what.
+    """
+
+    business_id: UUID
+    id: UUID
+    name: str
+    kind: DepartmentKind
+    parent_id: UUID | None = Field(
+        default=None,
+        description="The department above; null at the top. Whoever works for a department reaches those below it.",
+    )
+    manager_membership_id: UUID | None = Field(
+        default=None, description="Who leads it. For people to read: rights come from roles alone."
+    )
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
 InvitationStatus: TypeAlias = Literal["pending", "accepted", "revoked", "expired"] | str
 
 
@@ -642,7 +833,16 @@ class Invitation(Row):
         description="Only an account with this verified address may accept.",
         json_schema_extra={"personal": "email"},
     )
-    role_id: UUID
+    role_id: UUID | None = Field(
+        default=None, description="Null once the role of a past invitation was deleted."
+    )
+    department_id: UUID | None = Field(
+        default=None,
+        description="The department to work for, with the same role there; null for none.",
+    )
+    customer_id: UUID | None = Field(
+        default=None, description="For the portal: the customer whom the person is."
+    )
     status: InvitationStatus
     expires_at: AwareDatetime
     invited_by: UUID | None = None
@@ -769,6 +969,9 @@ class Organization(Row):
     status: OrganizationStatus = Field(
         description="suspended: members see nothing until it is active again; closed: the same, for good."
     )
+    requires_mfa: bool = Field(
+        description="True: its businesses are open only to sessions with a second factor (aal2). See set_mfa_requirement()."
+    )
     created_at: AwareDatetime
     updated_at: AwareDatetime
 
@@ -789,6 +992,22 @@ class PerformanceMetric(Row):
     trend: Decimal | None = None
 
 
+class PermissionTemplate(Row):
+    """Sets of permissions to start a role from; create_role() copies them. Those without a
+    business are offered everywhere.
+    """
+
+    id: UUID
+    business_id: UUID | None = None
+    code: str
+    name: str
+    permissions: JSON = Field(
+        description='Permission code to scope: {"customers.read": "department"}.'
+    )
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
 class Permission(Row):
     """The catalogue of permissions, module.verb. The same for all businesses; roles carry
     them.
@@ -796,6 +1015,12 @@ class Permission(Row):
 
     code: str
     description: str
+    is_record_scoped: bool = Field(
+        description="True when the permission can be held for one's own records or those of a department; the others are for the whole business or not at all."
+    )
+    for_api_keys: bool = Field(
+        description="False for what only people may do: an API key never changes members, roles, sharing or keys."
+    )
 
 
 class Profile(Row):
@@ -835,6 +1060,17 @@ class ProviderConnection(Row):
     updated_at: AwareDatetime
 
 
+class RoleHierarchy(Row):
+    """A role of a business that carries everything another role carries."""
+
+    business_id: UUID
+    parent_role_id: UUID = Field(description="The role that inherits; one of the business's own.")
+    child_role_id: UUID = Field(
+        description="The role inherited from: a system role or one of the business."
+    )
+    created_at: AwareDatetime
+
+
 RolePermissionScope: TypeAlias = Literal["own", "department", "business"] | str
 
 
@@ -844,10 +1080,10 @@ class RolePermission(Row):
     role_id: UUID
     permission_code: str
     scope: RolePermissionScope = Field(
-        description="own (records one owns), department, business (all records of the business)."
+        description="own (records one owns), department (also those of one's departments, of their people, and those nobody has yet; the whole business where it has no departments), business (all records)."
     )
     grantable: bool = Field(
-        description="True when holders may pass the permission on in a role of their own making."
+        description="True when holders may pass the permission on: by giving a role that carries it, or in a role of their own making."
     )
 
 
@@ -938,6 +1174,36 @@ class Subscription(Row):
     updated_at: AwareDatetime
 
 
+UserPermissionEffect: TypeAlias = Literal["allow", "deny"] | str
+UserPermissionScope: TypeAlias = Literal["own", "department", "business"] | str
+
+
+class UserPermission(Row):
+    """Single permissions of a member beside their roles: given, or denied whatever the roles
+    say.
+    """
+
+    business_id: UUID
+    id: UUID
+    membership_id: UUID
+    permission_code: str
+    effect: UserPermissionEffect
+    scope: UserPermissionScope = Field(
+        description="How far a given permission reaches; a denied one is denied everywhere."
+    )
+    expires_at: AwareDatetime | None = Field(
+        default=None, description="From this moment on the row means nothing; null for no end."
+    )
+    reason: str | None = Field(
+        default=None,
+        description="Why, for whoever looks later.",
+        json_schema_extra={"personal": "free_text"},
+    )
+    granted_by: UUID | None = None
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
 WebhookEventStatus: TypeAlias = (
     Literal["received", "processing", "processed", "failed", "ignored"] | str
 )
@@ -977,8 +1243,44 @@ class WebhookEvent(Row):
     updated_by: UUID | None = None
 
 
+class CreateApiKeyResult(Row):
+    """A row of create_api_key()."""
+
+    api_key_id: UUID | None = None
+    key: str | None = None
+    prefix: str | None = None
+    valid_until: AwareDatetime | None = None
+
+
+class ExplainAccessResult(Row):
+    """A row of explain_access()."""
+
+    allowed: bool | None = None
+    rule: str | None = None
+    permission: str | None = None
+    scope: str | None = None
+    explanation: str | None = None
+
+
+class ExplainRuleResult(Row):
+    """A row of explain_rule()."""
+
+    rule: str | None = None
+    permission: str | None = None
+    scope: str | None = None
+    explanation: str | None = None
+
+
 class InviteMemberResult(Row):
     """A row of invite_member()."""
+
+    invitation_id: UUID | None = None
+    token: str | None = None
+    expires_at: AwareDatetime | None = None
+
+
+class InvitePortalCustomerResult(Row):
+    """A row of invite_portal_customer()."""
 
     invitation_id: UUID | None = None
     token: str | None = None
@@ -998,6 +1300,7 @@ class MyBusinessesResult(Row):
     currency: str | None = None
     roles: list[str] | None = None
     permissions: list[str] | None = None
+    needs_second_factor: bool | None = None
 
 
 class MyMetricDifferencesResult(Row):
@@ -1008,6 +1311,27 @@ class MyMetricDifferencesResult(Row):
     metric: str | None = None
     expected: int | None = None
     kept: int | None = None
+
+
+class MyPermissionsResult(Row):
+    """A row of my_permissions()."""
+
+    business_id: UUID | None = None
+    permission: str | None = None
+    scope: str | None = None
+    expires_at: AwareDatetime | None = None
+
+
+class MySessionsResult(Row):
+    """A row of my_sessions()."""
+
+    id: UUID | None = None
+    created_at: AwareDatetime | None = None
+    refreshed_at: AwareDatetime | None = None
+    user_agent: str | None = None
+    ip: str | None = None
+    aal: str | None = None
+    is_current: bool | None = None
 
 
 class ResendInvitationResult(Row):

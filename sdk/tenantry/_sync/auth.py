@@ -42,6 +42,7 @@ class Auth:
         Raises:
             AuthenticationError: Wrong address or password, or the address is not confirmed yet.
         """
+        self._refuse_api_key()
         body = {"email": _required("email", email), "password": _required("password", password)}
         reply = self._post("token", body, grant_type="password", safety=Safety.REPEATABLE)
         session = reply.one(Session)
@@ -55,6 +56,7 @@ class Auth:
             Conflict: There is an account with this address.
             ValidationError: The address is none, or the password is too weak.
         """
+        self._refuse_api_key()
         body: dict[str, Any] = {
             "email": _required("email", email),
             "password": _required("password", password),
@@ -76,6 +78,8 @@ class Auth:
         """
         tokens = self._transport.tokens
         token = tokens.access_token
+        if self._transport.has_api_key:
+            return  # a key is revoked with api_keys.revoke, not signed out
         tokens.end()
         if token is None:
             return
@@ -105,7 +109,16 @@ class Auth:
 
     def restore(self, session: Session) -> None:
         """Go on with a session that was kept from before. Its refresh token works once only."""
+        self._refuse_api_key()
         self._transport.tokens.start(session, age=age_of(session))
+
+    def _refuse_api_key(self) -> None:
+        if self._transport.has_api_key:
+            raise InvalidArgument(
+                "api_key",
+                "this client acts with an API key, so nobody signs in on it",
+                hint="Make another client with the publishable key.",
+            )
 
     def _renew(self, options: Options) -> None:
         tokens = self._transport.tokens

@@ -79,6 +79,8 @@ class Calls(Resource):
         outcome: CallOutcome | None = None,
         customer_id: UUID | str | None = None,
         channel_id: UUID | str | None = None,
+        owner_membership_id: UUID | str | None = None,
+        department_id: UUID | str | None = None,
         since: datetime.datetime | None = None,
         until: datetime.datetime | None = None,
         newest_first: bool = True,
@@ -88,6 +90,8 @@ class Calls(Resource):
         """Calls by the time they started.
 
         Args:
+            owner_membership_id: The member whose calls they are.
+            department_id: The department they belong to, without those below it.
             since: Started at this moment or later.
             until: Started before this moment.
             page_size: Rows per request, 1 to 500.
@@ -100,13 +104,18 @@ class Calls(Resource):
             outcome=outcome,
             customer_id=customer_id,
             channel_id=channel_id,
+            owner_membership_id=owner_membership_id,
+            department_id=department_id,
         )
         query = within(query, "started_at", since, until)
         keyset = Keyset(("started_at", "id"), descending=newest_first)
         return self._pages(query, Call, keyset=keyset, page_size=page_size, after=after)
 
     def update(self, call_id: UUID | str, **changes: Unpack[CallUpdate]) -> Call:
-        """Correct outcome, notes, conversation or who handled it. Raises NotFound."""
+        """Correct outcome, notes, conversation, owner, department or who handled it.
+
+        Raises NotFound.
+        """
         return self._update("calls", Call, call_id, changes, CallUpdate)
 
     def transcripts(self, call_id: UUID | str) -> builtins.list[CallTranscript]:

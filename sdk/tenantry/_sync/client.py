@@ -12,28 +12,36 @@ from uuid import UUID
 import httpx
 from postgrest import SyncPostgrestClient, SyncRequestBuilder
 from postgrest._sync.request_builder import SyncRPCFilterRequestBuilder
+from pydantic import SecretStr
 
 from tenantry._options import (
     DEFAULT_MAX_RETRIES,
     DEFAULT_TIMEOUT,
     Exchange,
     Options,
-    check_key,
+    check_identity,
     check_url,
 )
 from tenantry._reply import Reply
 from tenantry._retry import Safety
+from tenantry._sync.access import Access
+from tenantry._sync.api_keys import ApiKeys
 from tenantry._sync.auth import Auth
 from tenantry._sync.businesses import Businesses
 from tenantry._sync.calls import Calls
 from tenantry._sync.channels import Channels
 from tenantry._sync.conversations import Conversations
 from tenantry._sync.customers import Customers
+from tenantry._sync.departments import Departments
+from tenantry._sync.domains import Domains
 from tenantry._sync.members import Members
 from tenantry._sync.messages import Messages
 from tenantry._sync.metrics import Metrics
 from tenantry._sync.organizations import Organizations
 from tenantry._sync.resource import request_of
+from tenantry._sync.roles import Roles
+from tenantry._sync.sessions import Sessions
+from tenantry._sync.shares import Shares
 from tenantry._sync.transport import Transport
 from tenantry.errors import InvalidArgument
 from tenantry.models import Business
@@ -45,9 +53,11 @@ class Tenantry:
     Args:
         url: The API's origin, such as `http://127.0.0.1:54321`.
         key: The publishable key (or, on a server only, the secret key). Older anon and
-            service_role keys work too.
+            service_role keys work too. Not needed with an `api_key`.
         access_token: Act as the user of this token, for a server that got it with a request.
             It is not renewed; `auth.sign_in` gives a session that is.
+        api_key: Act with a business's API key (`tnk_...`), as `api_keys.create` gave it: as the
+            member who made it, narrowed to its scopes. Nobody signs in on such a client.
         timeout: Seconds for each phase of a request: connecting, sending, waiting for bytes.
         max_retries: Further attempts after 408, 429, 502 to 504 and broken connections; waits
             grow from 0.5 s and are random, or as long as the server asks, up to a minute.
@@ -63,9 +73,10 @@ class Tenantry:
     def __init__(
         self,
         url: str,
-        key: str,
+        key: str | None = None,
         *,
         access_token: str | None = None,
+        api_key: SecretStr | str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         max_retries: int = DEFAULT_MAX_RETRIES,
         business: UUID | str | None = None,
@@ -78,9 +89,9 @@ class Tenantry:
             business_id=_business_id(business),
             on_response=on_response,
         )
-        self._transport = Transport(
-            check_url(url), check_key(key), access_token=access_token, http_client=http_client
-        )
+        origin = check_url(url)
+        identity = check_identity(key, access_token, api_key)
+        self._transport = Transport(origin, identity, http_client=http_client)
         # Builds queries only; the transport sends them.
         self._queries = SyncPostgrestClient(
             f"{self._transport.url}/rest/v1", headers={}, http_client=self._transport.http
@@ -106,6 +117,41 @@ class Tenantry:
     def members(self) -> Members:
         """People of the business in use, and their roles."""
         return Members(self)
+
+    @functools.cached_property
+    def roles(self) -> Roles:
+        """What people of the business in use can be: sets of permissions."""
+        return Roles(self)
+
+    @functools.cached_property
+    def departments(self) -> Departments:
+        """Departments of the business in use, and who works where."""
+        return Departments(self)
+
+    @functools.cached_property
+    def shares(self) -> Shares:
+        """Single records shared with, or kept from, people of the business in use."""
+        return Shares(self)
+
+    @functools.cached_property
+    def access(self) -> Access:
+        """What you may do, and why."""
+        return Access(self)
+
+    @functools.cached_property
+    def api_keys(self) -> ApiKeys:
+        """Keys for machines of the business in use."""
+        return ApiKeys(self)
+
+    @functools.cached_property
+    def sessions(self) -> Sessions:
+        """Where you are signed in."""
+        return Sessions(self)
+
+    @functools.cached_property
+    def domains(self) -> Domains:
+        """Host names of the business in use."""
+        return Domains(self)
 
     @functools.cached_property
     def customers(self) -> Customers:

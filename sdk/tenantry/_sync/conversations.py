@@ -60,6 +60,7 @@ class Conversations(Resource):
         customer_id: UUID | str | None = None,
         channel_id: UUID | str | None = None,
         assigned_membership_id: UUID | str | None = None,
+        department_id: UUID | str | None = None,
         since: datetime.datetime | None = None,
         until: datetime.datetime | None = None,
         newest_first: bool = True,
@@ -73,6 +74,7 @@ class Conversations(Resource):
             customer_id=customer_id,
             channel_id=channel_id,
             assigned_membership_id=assigned_membership_id,
+            department_id=department_id,
         )
         query = within(query, "created_at", since, until)
         return self._pages(
@@ -82,7 +84,7 @@ class Conversations(Resource):
     def update(
         self, conversation_id: UUID | str, **changes: Unpack[ConversationUpdate]
     ) -> Conversation:
-        """Assign, snooze, resolve: change status, subject, assignee or `snoozed_until`.
+        """Assign, snooze, resolve: change status, subject, assignee, department or `snoozed_until`.
 
         Raises:
             NotFound: There is none, or you may only read it.

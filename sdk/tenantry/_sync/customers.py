@@ -98,6 +98,7 @@ class Customers(Resource):
         tag: str | None = None,
         source: str | None = None,
         owner_membership_id: UUID | str | None = None,
+        department_id: UUID | str | None = None,
         since: datetime.datetime | None = None,
         until: datetime.datetime | None = None,
         include_removed: bool = False,
@@ -108,6 +109,8 @@ class Customers(Resource):
         """Customers by creation.
 
         Args:
+            owner_membership_id: The member who looks after them.
+            department_id: The department they belong to, without those below it.
             since: Created at this moment or later.
             until: Created before this moment.
             include_removed: Also removed ones and those merged into another.
@@ -120,6 +123,7 @@ class Customers(Resource):
             lifecycle_stage=lifecycle_stage,
             source=source,
             owner_membership_id=owner_membership_id,
+            department_id=department_id,
         )
         if tag is not None:
             query = query.contains("tags", [tag])
@@ -159,6 +163,9 @@ class Customers(Resource):
 
     def update(self, customer_id: UUID | str, **changes: Unpack[CustomerUpdate]) -> Customer:
         """Change fields; what is not named stays, None empties.
+
+        `owner_membership_id` and `department_id` decide who reaches the customer with a permission
+        of scope own or department; calls and open conversations follow.
 
         Phone numbers and e-mail addresses are contact points: see `add_contact_point`.
 

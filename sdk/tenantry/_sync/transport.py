@@ -16,7 +16,7 @@ import httpx
 
 from tenantry import _json
 from tenantry._error_mapping import error_of, retry_after
-from tenantry._options import Exchange, Options, is_jwt, trusted_authorities
+from tenantry._options import Exchange, Identity, Options, is_jwt, trusted_authorities
 from tenantry._reply import Reply
 from tenantry._retry import RetryPolicy, Safety
 from tenantry._session import TokenState
@@ -56,14 +56,13 @@ class Transport:
     Logs a line per attempt to the logger `tenantry` at DEBUG: never bodies, queries or tokens.
     """
 
-    def __init__(
-        self, url: str, key: str, *, access_token: str | None, http_client: httpx.Client | None
-    ) -> None:
+    def __init__(self, url: str, identity: Identity, *, http_client: httpx.Client | None) -> None:
         self.url = url
-        self.tokens = TokenState(access_token)
+        self.tokens = TokenState(identity.bearer)
+        self.has_api_key = identity.is_api_key
         self.http = http_client or httpx.Client(verify=trusted_authorities())
         self._owns_http = http_client is None
-        self._key = key
+        self._key = identity.key
         #: Held while the token is renewed: a refresh token works once.
         self.renewing = threading.Lock()
         #: Set by the auth resource, which knows how.

@@ -8,9 +8,11 @@
         assert greet(client, "+14155550123") == "Hello Ana"
 
 It is the real client in front of a made-up server: the same calls, models, errors, retries, pages.
-It knows the resources of the SDK, finds customers by normalised number, keeps idempotency keys and
-daily metrics, and shows a user only the businesses they are in. It does not check permissions
-within a business, keep plan limits, audit, or run your own triggers: test that on a real stack.
+It knows the resources of the SDK, finds customers by normalised number, keeps idempotency keys,
+daily metrics, roles, departments, shares and API keys, and shows a user only the businesses they
+are in. It does not check permissions within a business (`client.access` says what the roles say,
+but nothing is refused for it), keep plan limits, audit, or run your own triggers: test that on a
+real stack.
 """
 
 from tenantry.testing._client import AsyncFakeTenantry, FakeTenantry

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import httpx
+from pydantic import SecretStr
 
 from tenantry._async.client import AsyncTenantry
 from tenantry._session import Session
@@ -50,6 +51,7 @@ class FakeTenantry(_Fake, Tenantry):
         server: Share the world of another fake, to act as another user in it.
         email: Who to be; made when unknown. `owner@demo.example` by default.
         now: A clock of your own. Times of rows come from it.
+        api_key: Act with this key of the shared world instead of a user; see `as_api_key`.
         options: As of `Tenantry`: `timeout`, `max_retries` (0 here), `on_response`.
     """
 
@@ -59,12 +61,16 @@ class FakeTenantry(_Fake, Tenantry):
         server: FakeServer | None = None,
         email: str | None = None,
         now: Callable[[], datetime.datetime] | None = None,
+        api_key: SecretStr | str | None = None,
         **options: Any,
     ) -> None:
         self.server = server or FakeServer(now)
         self._http = httpx.Client(transport=httpx.MockTransport(self.server))
-        super().__init__(_URL, _KEY, **{"max_retries": 0, **options}, http_client=self._http)
+        options = {"max_retries": 0, "api_key": api_key, **options}
+        super().__init__(_URL, _KEY, **options, http_client=self._http)
         self._transport._owns_http = True  # so that closing the client closes it
+        if api_key is not None:
+            return
         self.auth.restore(Session.model_validate(self.server.session_of(email)))
         if email is None and self.business_id is None:
             self._options = self._options.replace(business_id=self.server.demo_business_id)
@@ -72,6 +78,10 @@ class FakeTenantry(_Fake, Tenantry):
     def as_user(self, email: str, **options: Any) -> Self:
         """Another user of the same world; a new one is in no business yet."""
         return type(self)(server=self.server, email=email, **options)
+
+    def as_api_key(self, api_key: SecretStr | str, **options: Any) -> Self:
+        """A client of the same world that acts with this API key, in its business."""
+        return type(self)(server=self.server, api_key=api_key, **options)
 
 
 class AsyncFakeTenantry(_Fake, AsyncTenantry):
@@ -83,12 +93,16 @@ class AsyncFakeTenantry(_Fake, AsyncTenantry):
         server: FakeServer | None = None,
         email: str | None = None,
         now: Callable[[], datetime.datetime] | None = None,
+        api_key: SecretStr | str | None = None,
         **options: Any,
     ) -> None:
         self.server = server or FakeServer(now)
         self._http = httpx.AsyncClient(transport=httpx.MockTransport(self.server))
-        super().__init__(_URL, _KEY, **{"max_retries": 0, **options}, http_client=self._http)
+        options = {"max_retries": 0, "api_key": api_key, **options}
+        super().__init__(_URL, _KEY, **options, http_client=self._http)
         self._transport._owns_http = True  # so that closing the client closes it
+        if api_key is not None:
+            return
         self.auth.restore(Session.model_validate(self.server.session_of(email)))
         if email is None and self.business_id is None:
             self._options = self._options.replace(business_id=self.server.demo_business_id)
@@ -96,3 +110,7 @@ class AsyncFakeTenantry(_Fake, AsyncTenantry):
     def as_user(self, email: str, **options: Any) -> Self:
         """Another user of the same world; a new one is in no business yet."""
         return type(self)(server=self.server, email=email, **options)
+
+    def as_api_key(self, api_key: SecretStr | str, **options: Any) -> Self:
+        """A client of the same world that acts with this API key, in its business."""
+        return type(self)(server=self.server, api_key=api_key, **options)

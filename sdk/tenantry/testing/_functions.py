@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from tenantry import models
-from tenantry.testing import _people
+from tenantry.testing import _people, _rights
 from tenantry.testing._problems import Problem, choice, choices_of, require
 from tenantry.testing._world import Row, World, name_customer
 
@@ -235,12 +235,13 @@ def add_message(
 FUNCTIONS: dict[str, Function] = {
     function.__name__: function
     for function in (
-        _people.create_organization, _people.create_business, _people.my_businesses,
-        _people.invite_member, _people.resend_invitation, _people.revoke_invitation,
+        _people.create_organization, _people.create_business, _people.invite_member,
+        _people.invite_portal_customer, _people.resend_invitation, _people.revoke_invitation,
         _people.accept_invitation, _people.change_member_roles, _people.remove_member,
+        _people.suspend_member, _people.reactivate_member, _people.transfer_ownership,
         find_customer, search_customers, open_conversation, mark_conversation_read,
     )
 } | {
     function.__name__: once(function, function.__name__)
     for function in (create_customer, log_call, record_message)
-}  # fmt: skip
+} | _rights.FUNCTIONS  # fmt: skip

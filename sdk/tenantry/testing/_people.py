@@ -7,7 +7,7 @@ import re
 from uuid import UUID
 
 from tenantry.testing._problems import Problem, require
-from tenantry.testing._world import ROLES, Row, World
+from tenantry.testing._world import Row, World
 
 
 def slug_of(name: str) -> str:
@@ -55,35 +55,38 @@ def join(world: World, user: UUID, business_id: UUID, role: str) -> Row:
     return row
 
 
-def my_businesses(world: World, user: UUID, given: Row) -> list[Row]:
-    found = []
-    for membership in world.find("business_memberships", user_id=user, status="active"):
-        business = next(world.find("businesses", id=membership["business_id"]))
-        organization = next(world.find("organizations", id=business["organization_id"]))
-        found.append(
-            {
-                "business_id": business["id"], "organization_name": organization["name"],
-                "roles": world.roles[membership["id"]], "permissions": [],
-                **{n: business[n] for n in ("name", "slug", "organization_id", "timezone",
-                                            "country", "currency")},
-            }
-        )  # fmt: skip
-    return found
-
-
 def invite_member(world: World, user: UUID, given: Row) -> list[Row]:
-    email = world.normalized(given["business_id"], "email", given["email"], "email")
-    _role(given["role"], "role")
-    for old in world.find("invitations", business_id=given["business_id"], email_normalized=email):
+    if given["role"] == "customer":
+        raise Problem(
+            "22023", "Customers are invited with invite_portal_customer().", field="role",
+            reason="portal_role", hint="Call invite_portal_customer with the customer_id.",
+        )  # fmt: skip
+    return _invite(world, user, given, given["role"])
+
+
+def _invite(world: World, user: UUID, given: Row, code: str) -> list[Row]:
+    business_id = given["business_id"]
+    email = world.normalized(business_id, "email", given["email"], "email")
+    role = check_role(world, business_id, code, "role")
+    department_id = given.get("department_id")
+    if department_id is not None:
+        world.one("departments", "department_id", business_id=business_id, id=department_id)
+    members = world.find("business_memberships", business_id=business_id)
+    if any(m["status"] != "removed" and world.emails[m["user_id"]] == email for m in members):
+        raise Problem(
+            "23505", "This person is a member already.", field="email",
+            reason="already_member", hint="Change their roles instead.",
+        )  # fmt: skip
+    for old in world.find("invitations", business_id=business_id, email_normalized=email):
         if old["status"] == "pending":
             old["status"] = "revoked"
     invitation = world.insert(
-        "invitations", business_id=given["business_id"], email_normalized=email,
-        role_id=world.new_id(), invited_by=user,
+        "invitations", business_id=business_id, email_normalized=email, role_id=role["id"],
+        department_id=department_id, customer_id=given.get("customer_id"), invited_by=user,
         expires_at=world.now() + datetime.timedelta(days=7),
     )  # fmt: skip
     token = f"fake-invitation-{invitation['id']}"
-    world.invited[token] = (invitation, given["role"])
+    world.invited[token] = (invitation, code)
     return [
         {
             "invitation_id": invitation["id"],
@@ -93,19 +96,35 @@ def invite_member(world: World, user: UUID, given: Row) -> list[Row]:
     ]
 
 
-def _role(code: str, field: str) -> None:
-    if code not in ROLES:
+def check_role(world: World, business_id: UUID, code: str, field: str) -> Row:
+    """The role with this code. Raises the error of the real server, which lists them."""
+    role = world.role_named(business_id, code)
+    if role is None:
+        offered = [r for r in world.rows["roles"] if r["business_id"] in (None, business_id)]
+        offered.sort(key=lambda r: (-r["rank"], r["code"]))
         raise Problem(
             "22023", f"There is no role '{code}' here.", field=field, reason="unknown_role",
-            hint=f"Use one of: {', '.join(ROLES)}.",
+            hint=f"Use one of: {', '.join(r['code'] for r in offered)}.",
         )  # fmt: skip
+    return role
+
+
+def invite_portal_customer(world: World, user: UUID, given: Row) -> list[Row]:
+    world.one(
+        "customers", "customer_id", business_id=given["business_id"], id=given["customer_id"],
+        deleted_at=None,
+    )  # fmt: skip
+    return _invite(world, user, given, "customer")
 
 
 def resend_invitation(world: World, user: UUID, given: Row) -> list[Row]:
     old = world.one("invitations", "invitation_id", id=given["invitation_id"])
     role = next(role for invitation, role in world.invited.values() if invitation is old)
-    again = {"business_id": given["business_id"], "email": old["email_normalized"], "role": role}
-    (issued,) = invite_member(world, user, again)
+    again = {
+        "business_id": given["business_id"], "email": old["email_normalized"],
+        "department_id": old["department_id"], "customer_id": old["customer_id"],
+    }  # fmt: skip
+    (issued,) = _invite(world, user, again, role)
     return [{"new_invitation_id": issued.pop("invitation_id"), **issued}]
 
 
@@ -122,38 +141,83 @@ def accept_invitation(world: World, user: UUID, given: Row) -> Row:
             hint="Ask for a new invitation.",
         )  # fmt: skip
     membership = join(world, user, invitation["business_id"], role)
+    membership["customer_id"] = invitation["customer_id"]
+    if invitation["department_id"] is not None:
+        world.insert(
+            "department_roles", business_id=membership["business_id"],
+            department_id=invitation["department_id"], membership_id=membership["id"],
+            role_id=invitation["role_id"],
+        )  # fmt: skip
     invitation.update(status="accepted", accepted_by=user, accepted_at=world.now())
     return membership
 
 
 def change_member_roles(world: World, user: UUID, given: Row) -> list[str]:
-    member = _member(world, given)
-    for code in given["roles"]:
-        _role(code, "roles")
+    leaving = member(world, given)
+    business_id = given["business_id"]
+    # The real server names the argument of its helper here.
+    found = [check_role(world, business_id, code, "role") for code in given["roles"]]
     if not given["roles"]:
         raise Problem("22023", "roles must name at least one role.", field="roles", reason="empty")
     if "owner" not in given["roles"]:
-        _keep_an_owner(world, member)
-    world.roles[member["id"]] = sorted(set(given["roles"]), key=ROLES.index)
-    return world.roles[member["id"]]
+        _keep_an_owner(world, leaving)
+    found.sort(key=lambda role: (-role["rank"], role["code"]))
+    world.roles[leaving["id"]] = list(dict.fromkeys(role["code"] for role in found))
+    return world.roles[leaving["id"]]
 
 
 def remove_member(world: World, user: UUID, given: Row) -> None:
-    member = _member(world, given)
-    _keep_an_owner(world, member)
-    member["status"] = "removed"
-    world.roles[member["id"]] = []
+    leaving = member(world, given)
+    _keep_an_owner(world, leaving)
+    leaving["status"] = "removed"
+    world.roles[leaving["id"]] = []
+    for table in ("department_roles", "user_permissions", "access_control_lists"):
+        rows = world.rows[table]
+        rows[:] = [row for row in rows if row["membership_id"] != leaving["id"]]
+    for key in world.find("api_keys", membership_id=leaving["id"], revoked_at=None):
+        key["revoked_at"] = world.now()
 
 
-def _member(world: World, given: Row) -> Row:
+def suspend_member(world: World, user: UUID, given: Row) -> None:
+    suspended = member(world, given)
+    _keep_an_owner(world, suspended)
+    suspended["status"] = "suspended"
+
+
+def reactivate_member(world: World, user: UUID, given: Row) -> None:
+    member(world, given)["status"] = "active"
+
+
+def transfer_ownership(world: World, user: UUID, given: Row) -> None:
+    heir = member(world, given)
+    if heir["status"] != "active" or heir["customer_id"] is not None:
+        raise Problem(
+            "PT409", "Only an active member can become owner.", field="membership_id",
+            reason="not_active", hint="Reactivate the member first.",
+        )  # fmt: skip
+    mine = world.membership_of(given["business_id"], user)
+    if mine is None or "owner" not in world.roles[mine]:
+        raise Problem(
+            "42501", "Your own role is not high enough for that.", field="business_id",
+            reason="rank_too_low", hint="Ask somebody with a higher role.",
+        )  # fmt: skip
+    if "owner" not in world.roles[heir["id"]]:
+        world.roles[heir["id"]] = ["owner", *world.roles[heir["id"]]]
+    if mine != heir["id"]:
+        rest = [code for code in world.roles[mine] if code not in ("owner", "admin")]
+        world.roles[mine] = ["admin", *rest]
+
+
+def member(world: World, given: Row) -> Row:
+    """The present member whom `membership_id` names."""
     wanted = {"business_id": given["business_id"], "id": given["membership_id"]}
-    member = next(world.find("business_memberships", **wanted), None)
-    if member is None or member["status"] == "removed":
+    found = next(world.find("business_memberships", **wanted), None)
+    if found is None or found["status"] == "removed":
         raise Problem(
             "PT404", "There is no such member in this business.", field="membership_id",
-            reason="not_found",
+            reason="not_found", hint="List the members of the business.",
         )  # fmt: skip
-    return member
+    return found
 
 
 def _keep_an_owner(world: World, leaving: Row) -> None:

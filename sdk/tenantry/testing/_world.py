@@ -16,13 +16,22 @@ from email_validator import EmailNotValidError, validate_email
 from tenantry import models
 from tenantry._reply import columns_of
 from tenantry._row import Row as Model
+from tenantry.testing._catalogue import (
+    NOT_FOR_KEYS,
+    PERMISSIONS,
+    SYSTEM_ROLES,
+    TEMPLATES,
+    Grants,
+    is_record_scoped,
+    system_grants,
+)
 from tenantry.testing._problems import Problem
 
 Row = dict[str, Any]
 
 #: Tables the fake keeps, and what a new row has when nobody says otherwise.
 TABLES: dict[str, tuple[type[Model], Row]] = {
-    "organizations": (models.Organization, {"status": "active"}),
+    "organizations": (models.Organization, {"status": "active", "requires_mfa": False}),
     "businesses": (models.Business, {"status": "active", "settings": {}, "locale": "en"}),
     "profiles": (models.Profile, {"login_count": 1}),
     "business_memberships": (models.BusinessMembership, {"status": "active"}),
@@ -40,10 +49,16 @@ TABLES: dict[str, tuple[type[Model], Row]] = {
     "messages": (models.Message, {"media": [], "payload": {}}),
     "calls": (models.Call, {"status": "completed", "legs": []}),
     "call_transcripts": (models.CallTranscript, {"status": "completed", "segments": []}),
+    "permissions": (models.Permission, {}),
+    "permission_templates": (models.PermissionTemplate, {}),
+    "roles": (models.Role, {}),
+    "departments": (models.Department, {}),
+    "department_roles": (models.DepartmentRole, {}),
+    "user_permissions": (models.UserPermission, {}),
+    "access_control_lists": (models.AccessControlList, {}),
+    "api_keys": (models.ApiKey, {}),
+    "business_domains": (models.BusinessDomain, {}),
 }  # fmt: skip
-
-#: The order of ranks of the system roles.
-ROLES = ("owner", "admin", "director", "manager", "staff", "sales_rep", "viewer", "customer")
 
 
 class World:
@@ -53,6 +68,10 @@ class World:
         self.rows: dict[str, list[Row]] = {name: [] for name in TABLES}
         #: membership id -> codes of roles
         self.roles: dict[UUID, list[str]] = {}
+        #: role -> what it carries; role -> codes of the roles it inherits from; key -> its row
+        self.grants: dict[UUID, Grants] = {}
+        self.inherits: dict[UUID, list[str]] = {}
+        self.key_rows: dict[str, Row] = {}
         #: (business, key) -> what was asked, and the id of the row it gave
         self.keys: dict[tuple[UUID, str], tuple[Any, UUID]] = {}
         #: organization -> its owner; token -> invitation and role; user -> address
@@ -61,6 +80,19 @@ class World:
         self.emails: dict[UUID, str] = {}
         self._now = now or (lambda: datetime.datetime.now(datetime.UTC))
         self._numbers = itertools.count(1)
+        self._know_the_catalogue()
+
+    def _know_the_catalogue(self) -> None:
+        for code, description in sorted(PERMISSIONS.items()):
+            self.insert(
+                "permissions", code=code, description=description,
+                is_record_scoped=is_record_scoped(code), for_api_keys=code not in NOT_FOR_KEYS,
+            )  # fmt: skip
+        for code, (name, rank) in SYSTEM_ROLES.items():
+            role = self.insert("roles", code=code, name=name, rank=rank)
+            self.grants[role["id"]], self.inherits[role["id"]] = system_grants(code), []
+        for code, (name, permissions) in TEMPLATES.items():
+            self.insert("permission_templates", code=code, name=name, permissions=permissions)
 
     def now(self) -> datetime.datetime:
         return self._now().astimezone(datetime.UTC)
@@ -115,6 +147,26 @@ class World:
         wanted = {"business_id": business_id, "user_id": user, "status": "active"}
         membership = next(self.find("business_memberships", **wanted), None)
         return membership["id"] if membership else None
+
+    # Roles.
+
+    def role_named(self, business_id: UUID, code: str) -> Row | None:
+        """A system role, or one of the business."""
+        return next(
+            (r for r in self.find("roles", code=code) if r["business_id"] in (None, business_id)),
+            None,
+        )
+
+    def carried(self, business_id: UUID, code: str) -> list[Row]:
+        """The role with this code, and all it inherits from."""
+        found: list[Row] = []
+        waiting = [code]
+        while waiting:
+            role = self.role_named(business_id, waiting.pop())
+            if role is not None and role not in found:
+                found.append(role)
+                waiting += self.inherits[role["id"]]
+        return found
 
     # Addresses.
 

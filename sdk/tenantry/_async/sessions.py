@@ -1,0 +1,29 @@
+"""Sessions: where the signed-in user is signed in, and ending that."""
+
+from __future__ import annotations
+
+import builtins
+from uuid import UUID
+
+from tenantry._async.resource import AsyncResource, check_id
+from tenantry.models import MySession
+
+
+class AsyncSessions(AsyncResource):
+    """Open sessions of the signed-in user, in all applications."""
+
+    async def list(self) -> builtins.list[MySession]:
+        """Your open sessions, newest first. Raises PermissionDenied for an API key."""
+        reply = await self._call("my_sessions", {}, safety=self._repeatable)
+        return reply.many(MySession)
+
+    async def revoke(self, session_id: UUID | str) -> None:
+        """End one of your sessions at once: its tokens reach nothing any more. Raises NotFound."""
+        await self._call("revoke_session", {"session_id": check_id(session_id, "session_id")})
+
+    async def revoke_others(self) -> int:
+        """End all your sessions but this one. Returns how many there were."""
+        reply = await self._call("revoke_other_sessions", {})
+        if not isinstance(reply.data, int):
+            raise reply.unexpected("a number of sessions was expected")
+        return reply.data
