@@ -288,7 +288,7 @@ class _Maker:
             ("public.set_member_permission",
              "), 0) < private.scope_level(set_member_permission.scope)", "), 0) < 0"),
             ("public.set_member_permission",
-             "private.member_rank(v_membership.user_id, v_membership.business_id) >= 1000",
+             "private.target_rank(v_membership.business_id, v_membership.id) >= 1000",
              "false"),
             ("public.clear_member_permission", "v_row.effect = 'deny' and", "false and"),
             ("public.transfer_ownership", "v_membership.status <> 'active' or", ""),

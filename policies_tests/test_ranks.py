@@ -197,6 +197,19 @@ def grant_errors(stage: Stage, connection: Connection) -> Iterator[str]:
             got = tries.call(function, **arguments)
             if got != _rule(is_allowed):
                 yield f"team admin: {function} {arguments}: {got}"
+    for name, function, more, wanted in (
+        ("suspended owner", "change_member_roles", {"roles": ["nothing"]}, "42501"),
+        ("suspended owner", "remove_member", {}, "42501"),
+        ("suspended owner", "reactivate_member", {}, "42501"),
+        ("portal", "change_member_roles", {"roles": ["viewer"]}, "PT409"),
+        ("portal", "set_member_permission", {"permission": "customers.read"}, "PT409"),
+        ("portal", "assign_department_role",
+         {"department_id": SUPPORT.id, "role": "viewer"}, "PT409"),
+    ):  # fmt: skip
+        with acting_as(connection, stage.world.cast["admin"]):
+            got = tries.call(function, membership_id=membership_id(name, ALPHA_ONE), **more)
+            if got != wanted:
+                yield f"admin: {function} {more} of {name}: {got}"
     with acting_as(connection, stage.world.cast["owner elsewhere"]):
         if tries.call("invite_member", email="x@y.example", role="viewer") != "42501":
             yield "an owner of another business passes on what that one allows"

@@ -212,6 +212,22 @@ end $$;
 create trigger _100_own_role before insert or update on public.membership_roles
   for each row execute function private.tg_membership_roles_own();
 
+-- Customers in the portal take no seat, so they hold nothing that members hold.
+create function private.tg_portal_members() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if exists (select 1 from public.business_memberships m where m.business_id = new.business_id and m.id = new.membership_id and m.customer_id is not null)
+     and not exists (select 1 from public.roles r where r.id = (to_jsonb(new) ->> 'role_id')::uuid and r.business_id is null and r.code = 'customer') then
+    perform private.fail('PT409', 'A customer in the portal holds the role customer and nothing else.', 'membership_id', 'portal_member',
+      'Remove them from the portal and invite them as a member.');
+  end if;
+  return new;
+end $$;
+comment on function private.tg_portal_members() is 'Keeps portal members to the role customer, for every role.';
+create trigger _110_portal before insert or update on public.membership_roles
+  for each row execute function private.tg_portal_members();
+
 -- Seats: counted per organization under its lock. Customers in the portal take none.
 create function private.tg_memberships_seats() returns trigger
 language plpgsql security definer set search_path = ''

@@ -67,5 +67,7 @@ comment on table public.department_roles is
 create index department_roles_membership_idx on public.department_roles (business_id, membership_id);
 create index department_roles_role_id_idx on public.department_roles (role_id);
 call private.protect('public.department_roles', registry => true, reads => 'members.read', guard => false);
+create trigger _110_portal before insert or update on public.department_roles
+  for each row execute function private.tg_portal_members();
 create trigger _100_own_role before insert or update on public.department_roles
   for each row execute function private.tg_membership_roles_own();

@@ -137,6 +137,8 @@ comment on column public.user_permissions.reason is 'Why, for whoever looks late
 create index user_permissions_permission_code_idx on public.user_permissions (permission_code);
 create index user_permissions_granted_by_idx on public.user_permissions (granted_by);
 call private.protect('public.user_permissions', registry => true, reads => 'members.read');
+create trigger _110_portal before insert or update on public.user_permissions
+  for each row execute function private.tg_portal_members();
 create trigger _100_scope before insert or update on public.user_permissions
   for each row execute function private.tg_permission_scope();
 

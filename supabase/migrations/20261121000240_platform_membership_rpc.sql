@@ -22,6 +22,18 @@ as $$
 $$;
 comment on function private.member_rank(uuid, uuid) is 'The highest rank a user holds in a business; -1 for none.';
 
+create function private.target_rank(business_id uuid, membership_id uuid) returns integer
+language sql stable security definer set search_path = ''
+as $$
+  -- What a suspended member held still ranks: who is suspended is not fair game.
+  select greatest(private.member_rank(m.user_id, m.business_id), (
+    select max(r.rank) from public.membership_roles mr join public.roles r on r.id = mr.role_id
+    where mr.business_id = m.business_id and mr.membership_id = m.id))
+  from public.business_memberships m
+  where m.business_id = target_rank.business_id and m.id = target_rank.membership_id
+$$;
+comment on function private.target_rank(uuid, uuid) is 'The rank of a member on whom somebody acts: suspended ones keep theirs.';
+
 create function private.role_of(business_id uuid, code text) returns public.roles
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -500,7 +512,7 @@ begin
   perform private.lock_business(change_member_roles.business_id);
   v_membership := private.member_of(change_member_roles.business_id, change_member_roles.membership_id);
   perform private.require_rank(change_member_roles.business_id,
-    private.member_rank(v_membership.user_id, change_member_roles.business_id), true, 'membership_id');
+    private.target_rank(v_membership.business_id, v_membership.id), true, 'membership_id');
   foreach v_code in array change_member_roles.roles loop
     v_role := private.role_of(change_member_roles.business_id, v_code);
     perform private.require_rank(change_member_roles.business_id, v_role.rank, false, 'roles');
@@ -537,7 +549,7 @@ begin
   v_membership := private.member_of(remove_member.business_id, remove_member.membership_id);
   if v_membership.user_id is distinct from private.current_user_id() then
     perform private.require_rank(remove_member.business_id,
-      private.member_rank(v_membership.user_id, remove_member.business_id), true, 'membership_id');
+      private.target_rank(v_membership.business_id, v_membership.id), true, 'membership_id');
   end if;
   update public.business_memberships m set status = 'removed'
   where m.business_id = v_membership.business_id and m.id = v_membership.id;
@@ -555,11 +567,7 @@ begin
   perform private.require(set_member_status.business_id, 'members.write');
   perform private.lock_business(set_member_status.business_id);
   v_membership := private.member_of(set_member_status.business_id, set_member_status.membership_id);
-  -- member_rank() counts active members alone: a suspended owner is still an owner to be reckoned with.
-  perform private.require_rank(set_member_status.business_id, greatest(
-    private.member_rank(v_membership.user_id, v_membership.business_id),
-    (select max(r.rank) from public.membership_roles mr join public.roles r on r.id = mr.role_id
-     where mr.business_id = v_membership.business_id and mr.membership_id = v_membership.id)), true, 'membership_id');
+  perform private.require_rank(set_member_status.business_id, private.target_rank(v_membership.business_id, v_membership.id), true, 'membership_id');
   update public.business_memberships m set status = set_member_status.status
   where m.business_id = v_membership.business_id and m.id = v_membership.id and m.status <> set_member_status.status;
 end $$;

@@ -314,7 +314,7 @@ begin
   perform private.check_department(assign_department_role.business_id, assign_department_role.department_id);
   v_membership := private.member_of(assign_department_role.business_id, assign_department_role.membership_id);
   v_role := private.role_of(assign_department_role.business_id, assign_department_role.role);
-  perform private.require_rank(assign_department_role.business_id, private.member_rank(v_membership.user_id, v_membership.business_id), true, 'membership_id');
+  perform private.require_rank(assign_department_role.business_id, private.target_rank(v_membership.business_id, v_membership.id), true, 'membership_id');
   perform private.require_rank(assign_department_role.business_id, v_role.rank, false, 'role');
   perform private.require_may_grant(assign_department_role.business_id, v_role.id, 'role');
   insert into public.department_roles (business_id, department_id, membership_id, role_id)
@@ -333,7 +333,7 @@ begin
   perform private.require(remove_department_role.business_id, 'members.write');
   perform private.lock_business(remove_department_role.business_id);
   v_membership := private.member_of(remove_department_role.business_id, remove_department_role.membership_id);
-  perform private.require_rank(remove_department_role.business_id, private.member_rank(v_membership.user_id, v_membership.business_id), true, 'membership_id');
+  perform private.require_rank(remove_department_role.business_id, private.target_rank(v_membership.business_id, v_membership.id), true, 'membership_id');
   delete from public.department_roles r
   where r.business_id = v_membership.business_id and r.membership_id = v_membership.id and r.department_id = remove_department_role.department_id
     and r.role_id = (private.role_of(v_membership.business_id, remove_department_role.role)).id;
@@ -373,8 +373,8 @@ begin
   end if;
   perform private.lock_business(set_member_permission.business_id);
   v_membership := private.member_of(set_member_permission.business_id, set_member_permission.membership_id);
-  perform private.require_rank(set_member_permission.business_id, private.member_rank(v_membership.user_id, v_membership.business_id), true, 'membership_id');
-  if set_member_permission.effect = 'deny' and private.member_rank(v_membership.user_id, v_membership.business_id) >= 1000 then
+  perform private.require_rank(set_member_permission.business_id, private.target_rank(v_membership.business_id, v_membership.id), true, 'membership_id');
+  if set_member_permission.effect = 'deny' and private.target_rank(v_membership.business_id, v_membership.id) >= 1000 then
     perform private.fail('PT409', 'Nothing can be denied to an owner.', 'membership_id', 'is_owner', 'Give the member another role instead.');
   end if;
   if set_member_permission.effect = 'allow' and not private.is_trusted_caller() and coalesce((
@@ -404,7 +404,7 @@ begin
   perform private.require(clear_member_permission.business_id, 'roles.write');
   perform private.lock_business(clear_member_permission.business_id);
   v_membership := private.member_of(clear_member_permission.business_id, clear_member_permission.membership_id);
-  perform private.require_rank(clear_member_permission.business_id, private.member_rank(v_membership.user_id, v_membership.business_id), true, 'membership_id');
+  perform private.require_rank(clear_member_permission.business_id, private.target_rank(v_membership.business_id, v_membership.id), true, 'membership_id');
   delete from public.user_permissions u
   where u.business_id = v_membership.business_id and u.membership_id = v_membership.id and u.permission_code = clear_member_permission.permission
   returning * into v_row;

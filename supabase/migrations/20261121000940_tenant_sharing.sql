@@ -38,14 +38,13 @@ begin
   end if;
   perform private.lock_business(share_record.business_id);
   if share_record.membership_id is not null then
-    v_rank := private.member_rank((private.member_of(share_record.business_id, share_record.membership_id)).user_id, share_record.business_id);
+    v_rank := private.target_rank(share_record.business_id, (private.member_of(share_record.business_id, share_record.membership_id)).id);
   elsif share_record.role is not null then
     v_role := private.role_of(share_record.business_id, share_record.role);
     v_rank := v_role.rank;
   else
     perform private.check_department(share_record.business_id, share_record.department_id);
-    v_rank := (select max(private.member_rank(m.user_id, m.business_id)) from public.department_roles r
-      join public.business_memberships m on (m.business_id, m.id) = (r.business_id, r.membership_id)
+    v_rank := (select max(private.target_rank(r.business_id, r.membership_id)) from public.department_roles r
       where r.business_id = share_record.business_id and r.department_id = share_record.department_id);
   end if;
   if record_keys_of(share_record.resource, share_record.business_id, share_record.resource_id) is null then
