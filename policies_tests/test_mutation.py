@@ -43,9 +43,9 @@ class Laboratory:
         connection = self.connection
         try:
             connection.execute(mutant.statements.encode())
-            if "ranks" in mutant.slices:
-                if next(rank_errors(self.stage, connection), None) is not None:
-                    return "matrix"
+            is_about_ranks = "ranks" in mutant.slices
+            if is_about_ranks and next(rank_errors(self.stage, connection), None) is not None:
+                return "matrix"
             return "matrix" if self._behaves_differently(mutant) else self._structure()
         except psycopg.errors.UniqueViolation:
             return "world"  # tenants have equal natural values: the fault cannot even be made
