@@ -16,7 +16,8 @@ select n.nspname, c.relname, c.relkind::text,
    where i.inhrelid = c.oid) as parent,
   array(select a.attname::text from pg_index i, unnest(i.indkey) with ordinality as k(number, place)
         join pg_attribute a on a.attnum = k.number
-        where i.indrelid = c.oid and i.indisprimary and a.attrelid = c.oid order by k.place)
+        where i.indrelid = c.oid and i.indisprimary and a.attrelid = c.oid
+          and k.place <= i.indnkeyatts order by k.place)
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = any (%s) and c.relkind in ('r', 'p', 'v', 'm', 'f')
 order by 1, 2

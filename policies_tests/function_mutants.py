@@ -256,8 +256,8 @@ class _Maker:
             ),
             (
                 "public.may_access_record",
-                "if v.record_keys is null then return true; end if;",
-                "return true;",
+                "(may_access_record.business_id = any (v.limited_business_ids)) is not true",
+                "true",
             ),
             (
                 "public.may_access_record",
@@ -266,6 +266,9 @@ class _Maker:
             ),
             ("public.may_create", "may_create.business_id = any (v.business_ids)\n    and", ""),
             ("public.my_record_keys", ".record_keys", ".denied_ids"),
+            ("public.my_whole_business_ids", "v.limited_business_ids is null", "true"),
+            ("public.my_limited_business_ids", "b = any (v.limited_business_ids)", "true"),
+            ("public.my_limited_business_ids", "b = any (v.limited_business_ids)", "false"),
             ("public.my_denied_ids", ".denied_ids", ".mfa_business_ids"),
             ("public.tg_own_record", "if v_membership is not null then", "if false then"),
             ("public.require_record", "not private.is_trusted_caller()", "false"),

@@ -32,12 +32,14 @@ with kept as (
   select user_id, permission, home_database, home_schema, expires_at,
     array(select unnest(business_ids) order by 1),
     array(select unnest(mfa_business_ids) order by 1),
+    array(select unnest(limited_business_ids) order by 1),
     array(select unnest(record_keys) order by 1), array(select unnest(denied_ids) order by 1),
     array(select unnest(blocked_session_ids) order by 1) from private.user_access),
 wanted as (
   select c.user_id, c.permission, c.home_database, c.home_schema, c.expires_at,
     array(select unnest(c.business_ids) order by 1),
     array(select unnest(c.mfa_business_ids) order by 1),
+    array(select unnest(c.limited_business_ids) order by 1),
     array(select unnest(c.record_keys) order by 1), array(select unnest(c.denied_ids) order by 1),
     array(select unnest(c.blocked_session_ids) order by 1)
   from private.compute_user_access(array(select id from auth.users)) c)

@@ -148,7 +148,8 @@ GATES = (
         "Volatile ones run once per row; immutable ones are remembered.",
         f"""
         select p.oid::regprocedure from {_FUNCTIONS} and p.provolatile <> 's'
-          and p.proname in ('my_access', 'my_business_ids', 'my_record_keys', 'my_denied_ids',
+          and p.proname in ('my_access', 'my_business_ids', 'my_whole_business_ids',
+            'my_limited_business_ids', 'my_record_keys', 'my_denied_ids',
             'may_access_record', 'may_create', 'my_organization_ids', 'my_role_ids',
             'my_colleague_ids',
                             'current_user_id', 'current_claims', 'is_trusted_caller', 'require',
@@ -264,6 +265,8 @@ GATES = (
             **dict.fromkeys(
                 (
                     "my_business_ids(text)",
+                    "my_whole_business_ids(text)",
+                    "my_limited_business_ids(text)",
                     "my_record_keys(text)",
                     "my_denied_ids(text)",
                     "my_permissions()",

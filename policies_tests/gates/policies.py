@@ -23,22 +23,21 @@ _NAMES = f"""{_FROM}
   where {{ours}}"""
 #: What a policy of a table of a business (or organization) looks like when deparsed. The sub-select
 #: without a table makes the planner evaluate it once per statement, as a value an index can use.
-_BUSINESSES = (
-    r"business_id = ANY \(\( SELECT my_business_ids\(''[a-z_.]+''::text\) AS my_business_ids\)"
-    r"::uuid\[\]\)"
-)
-_KEYS = r"\( SELECT my_record_keys\(''[a-z_.]+''::text\) AS my_record_keys\)"
-#: Tables of records: the same, and what the record carries for whoever does not reach them all.
+_ASKS = r"business_id = ANY \(\( SELECT {0}\(''[a-z_.]+''::text\) AS {0}\)::uuid\[\]\)"
+_WHOLE = _ASKS.format("my_whole_business_ids")
+_LIMITED = _ASKS.format("my_limited_business_ids")
+#: Tables of records: all of the business, or where the permission is limited what carries a key.
 _RECORD = (
-    rf"^\(\({_BUSINESSES}\) AND \(\({_KEYS} IS NULL\) OR \(\(ARRAY\[business_id, id, "
+    rf"^\(\({_WHOLE}\) OR \(\({_LIMITED}\) AND \(ARRAY\[business_id, id, "
     r"department_id, [a-z_, ]+,\s+CASE\s+WHEN \(COALESCE\(department_id, [a-z_, ]+\) IS NULL\) "
     r"THEN private\.pool_key\(business_id\)\s+ELSE NULL::uuid\s+END\] && "
-    rf"{_KEYS}\) AND \(id <> ALL \(\( SELECT my_denied_ids\(''[a-z_.]+''::text\) AS my_denied_ids\)"
-    r"::uuid\[\]\)\)\)\)\)$"
+    r"\( SELECT my_record_keys\(''[a-z_.]+''::text\) AS my_record_keys\)\) AND "
+    r"\(id <> ALL \(\( SELECT my_denied_ids\(''[a-z_.]+''::text\) AS my_denied_ids\)"
+    r"::uuid\[\]\)\)\)\)$"
 )
 #: Tables of parts of records: reached as the record.
 _PART = (
-    rf"^\(\({_BUSINESSES}\) AND \(\({_KEYS} IS NULL\) OR may_access_record\(''[a-z]+''::text, "
+    rf"^\(\({_WHOLE}\) OR \(\({_LIMITED}\) AND may_access_record\(''[a-z]+''::text, "
     r"business_id, [a-z_]+, ''[a-z_.]+''::text\)\)\)$"
 )
 _SHAPE = (
@@ -107,7 +106,8 @@ GATES = (
             Plant(
                 "create policy unkeyed on public.customers for select to authenticated using ("
                 "business_id = any ((select public.my_business_ids('customers.read'))::uuid[])"
-                " and ((select public.my_record_keys('customers.read')) is null or true))",
+                " or (business_id = any ((select public.my_limited_business_ids('customers.read'))"
+                "::uuid[]) and true))",
                 "unkeyed",
             ),
         ),
@@ -204,7 +204,7 @@ GATES = (
         f"""
         select p.polname from {_FROM}, unnest(array[pg_get_expr(p.polqual, p.polrelid),
           pg_get_expr(p.polwithcheck, p.polrelid)]) e
-        where {{ours}} and e ~ 'my_record_keys' and (
+        where {{ours}} and e ~ 'my_limited_business_ids' and (
           select count(distinct m[1])
           from regexp_matches(e, $$'([a-z_]+\\.[a-z_]+)'::text$$, 'g') m) <> 1
         """,
@@ -212,7 +212,8 @@ GATES = (
             Plant(
                 "create policy mixed on public.contact_points for select to authenticated using ("
                 "business_id = any ((select public.my_business_ids('customers.read'))::uuid[])"
-                " and ((select public.my_record_keys('calls.read')) is null))",
+                " or business_id = any ((select public.my_limited_business_ids('calls.read'))"
+                "::uuid[]))",
                 "mixed",
             ),
         ),

@@ -10,7 +10,14 @@ from .race import Race, Trial, complaint
 from .scenery import Scenery
 
 _WORKERS, _STEPS = 8, 4
-_ARRAYS = ("business_ids", "mfa_business_ids", "record_keys", "denied_ids", "blocked_session_ids")
+_ARRAYS = (
+    "business_ids",
+    "mfa_business_ids",
+    "limited_business_ids",
+    "record_keys",
+    "denied_ids",
+    "blocked_session_ids",
+)
 _COLUMNS = ", ".join(
     [
         *("user_id", "permission", "home_database", "home_schema", "expires_at"),

@@ -30,6 +30,7 @@ create table private.user_access (
   business_ids uuid[] not null,
   -- All of these are null for most people, so that reading them costs nothing.
   mfa_business_ids uuid[],
+  limited_business_ids uuid[],
   record_keys uuid[],
   denied_ids uuid[],
   blocked_session_ids text[],
@@ -42,8 +43,9 @@ comment on table private.user_access is
 comment on column private.user_access.user_id is 'The subject of the token: a user, or an API key.';
 comment on column private.user_access.business_ids is 'Businesses where the permission is held for all records or for some.';
 comment on column private.user_access.mfa_business_ids is 'More of them, for a session with a second factor (aal2) alone.';
+comment on column private.user_access.limited_business_ids is 'Those of them where the permission does not reach all records.';
 comment on column private.user_access.record_keys is
-  'Null where the permission reaches all records. Else what a record must carry to be reached: the id of a business reached as a whole, a membership, a department, the record itself, or private.pool_key() of the business.';
+  'What a record of those must carry to be reached: a membership, a department, a customer, its own id, private.pool_key() of the business, or the id of the business where only single records are denied.';
 comment on column private.user_access.denied_ids is 'Records that an access control list denies, whatever else allows them.';
 comment on column private.user_access.blocked_session_ids is 'Sessions the user ended whose tokens have not run out.';
 comment on column private.user_access.expires_at is 'When a rule behind this row runs out. From then on the rules themselves are asked, until the row is refreshed.';

@@ -199,13 +199,13 @@ begin
     on conflict on constraint table_permissions_pkey do update
       set permission_code = excluded.permission_code, resource = excluded.resource, record_column = excluded.record_column;
     condition := format('%I = any ((select %s(%L))::uuid[])', key, allowed_ids, code);
-    -- The first condition finds the rows, the second is one comparison with null for whoever reaches all of them.
-    if carried is not null then
-      condition := format('%1$s and ((select %2$I.my_record_keys(%3$L)) is null or (%4$s && (select %2$I.my_record_keys(%3$L))'
-        ' and id <> all ((select %2$I.my_denied_ids(%3$L))::uuid[])))', condition, schema_name, code, carried);
+    -- Whoever reaches all records of the business pays for the first condition alone: the rest is not evaluated.
+    if owners <> '{}' then
+      condition := format('%1$I = any ((select %2$I.my_whole_business_ids(%3$L))::uuid[]) or (%1$I = any ((select %2$I.my_limited_business_ids(%3$L))::uuid[])'
+        ' and %4$s && (select %2$I.my_record_keys(%3$L)) and id <> all ((select %2$I.my_denied_ids(%3$L))::uuid[]))', key, schema_name, code, carried);
     elsif parent <> '{}' then
-      condition := format('%1$s and ((select %2$I.my_record_keys(%3$L)) is null or %2$I.may_access_record(%4$L, business_id, %5$I, %3$L))',
-        condition, schema_name, code, parent[1], parent[2]);
+      condition := format('%1$I = any ((select %2$I.my_whole_business_ids(%3$L))::uuid[]) or (%1$I = any ((select %2$I.my_limited_business_ids(%3$L))::uuid[])'
+        ' and %2$I.may_access_record(%4$L, business_id, %5$I, %3$L))', key, schema_name, code, parent[1], parent[2]);
     end if;
     if verb = 'select' then
       execute format('create policy %I on %s for select to authenticated using (%s)', table_name || '_select', target,

@@ -204,7 +204,7 @@ as $$
     select b.principal_id, b.permission, b.database_name, b.schema_name, b.user_id,
       coalesce(array_agg(b.business_id order by b.business_id) filter (where b.is_reached and not b.needs_mfa), '{}') as business_ids,
       array_agg(b.business_id order by b.business_id) filter (where b.is_reached and b.needs_mfa) as mfa_business_ids,
-      bool_or(b.is_reached and (not b.is_whole or b.has_denied)) as is_limited, min(b.expires_at) as expires_at
+      array_agg(b.business_id order by b.business_id) filter (where b.is_reached and (not b.is_whole or b.has_denied)) as limited_business_ids, min(b.expires_at) as expires_at
     from per_business b group by 1, 2, 3, 4, 5
   ), keys as (
     select q.principal_id, q.permission, q.database_name, q.schema_name,
@@ -214,12 +214,13 @@ as $$
       select 'allow' as kind, q.business_id as id where q.is_whole
       union all select 'allow', unnest(q.record_keys) where not q.is_whole
       union all select 'deny', unnest(q.denied_ids)) k
-    where (q.principal_id, q.permission, q.database_name, q.schema_name) in (
-      select h.principal_id, h.permission, h.database_name, h.schema_name from per_home h where h.is_limited)
+    where exists (   -- whoever reaches everything needs none
+      select 1 from per_home h where (h.principal_id, h.permission, h.database_name, h.schema_name)
+        = (q.principal_id, q.permission, q.database_name, q.schema_name) and q.business_id = any (h.limited_business_ids))
     group by 1, 2, 3, 4
   )
   select h.principal_id, h.permission, h.database_name, h.schema_name, h.business_ids, h.mfa_business_ids,
-    k.allowed, k.denied,
+    h.limited_business_ids, k.allowed, k.denied,
     case when h.principal_id = h.user_id then nullif(array(
       select s.session_id::text from private.revoked_sessions s where s.user_id = h.user_id order by 1), '{}') end,
     h.expires_at

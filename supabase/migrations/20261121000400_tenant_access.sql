@@ -14,16 +14,40 @@ end $$;
 comment on function my_business_ids(text) is
   'Businesses living here in which the caller holds the permission, for all records or for some. Every policy asks this once per statement.';
 
--- The two below are asked by tables whose records have owners: see private.protect().
+-- Those below are asked by tables whose records have owners: see private.protect().
+create function my_whole_business_ids(permission text) returns uuid[]
+language plpgsql stable security definer parallel safe
+set search_path from current
+as $$
+declare
+  v private.user_access := private.my_access(my_whole_business_ids.permission, current_database(), current_schema());
+begin
+  if v.limited_business_ids is null then return coalesce(v.business_ids, '{}'); end if;
+  return array(select b from unnest(v.business_ids) b where b <> all (v.limited_business_ids));
+end $$;
+comment on function my_whole_business_ids(text) is 'Businesses living here where the caller''s permission reaches all records.';
+
+create function my_limited_business_ids(permission text) returns uuid[]
+language plpgsql stable security definer parallel safe
+set search_path from current
+as $$
+declare
+  v private.user_access := private.my_access(my_limited_business_ids.permission, current_database(), current_schema());
+begin
+  if v.limited_business_ids is null then return '{}'; end if;
+  return array(select b from unnest(v.business_ids) b where b = any (v.limited_business_ids));
+end $$;
+comment on function my_limited_business_ids(text) is 'Businesses living here where the caller''s permission reaches some records: those that carry one of my_record_keys().';
+
 create function my_record_keys(permission text) returns uuid[]
 language plpgsql stable security definer parallel safe
 set search_path from current
 as $$
 begin
-  return (private.my_access(my_record_keys.permission, current_database(), current_schema())).record_keys;
+  return coalesce((private.my_access(my_record_keys.permission, current_database(), current_schema())).record_keys, '{}');
 end $$;
 comment on function my_record_keys(text) is
-  'Null when the caller''s permission reaches all records of the businesses living here. Else what a record must carry to be reached: its business, owner, department, customer or own id is in this list.';
+  'What a record must carry to be reached where the caller''s permission is limited: its owner, department, customer or own id is in this list.';
 
 create function my_denied_ids(permission text) returns uuid[]
 language plpgsql stable security definer parallel safe
@@ -73,9 +97,8 @@ set search_path from current
 as $$
 declare
   home private.business_directory := require_business(require_whole_business.business_id, require_whole_business.permission);
-  v_keys uuid[] := my_record_keys(require_whole_business.permission);
 begin
-  if not private.is_trusted_caller() and v_keys is not null and (require_whole_business.business_id = any (v_keys)) is not true then
+  if not private.is_trusted_caller() and require_whole_business.business_id = any (my_limited_business_ids(require_whole_business.permission)) then
     perform private.fail('42501', format('You hold %s for some records only.', require_whole_business.permission), 'business_id', 'scope_too_narrow',
       'Ask somebody whose role reaches all records of the business.',
       jsonb_build_object('permission', require_whole_business.permission));
@@ -93,7 +116,8 @@ declare
   v private.user_access := private.my_access(may_create.permission, current_database(), current_schema());
 begin
   return coalesce(may_create.business_id = any (v.business_ids)
-    and (v.record_keys is null or array[may_create.business_id, my_membership_id(may_create.business_id)] && v.record_keys), false);
+    and ((may_create.business_id = any (v.limited_business_ids)) is not true
+      or array[may_create.business_id, my_membership_id(may_create.business_id)] && v.record_keys), false);
 end $$;
 comment on function may_create(uuid, text) is
   'True when the caller''s permission reaches records of their own in the business: whoever has only single records shared with them makes no new ones.';
@@ -115,7 +139,8 @@ end $$;
 comment on function require_creator(uuid, text) is
   'First statement of definer functions that make a record: as require_business(), and the permission must reach a record of one''s own.';
 
-grant execute on function my_business_ids(text), my_record_keys(text), my_denied_ids(text) to authenticated, service_role;
+grant execute on function my_business_ids(text), my_whole_business_ids(text), my_limited_business_ids(text), my_record_keys(text), my_denied_ids(text)
+  to authenticated, service_role;
 
 -- Single records ---------------------------------------------------------------------------------
 
@@ -155,7 +180,7 @@ declare
   v private.user_access := private.my_access(may_access_record.permission, current_database(), current_schema());
 begin
   if may_access_record.business_id = any (v.business_ids) is not true then return false; end if;
-  if v.record_keys is null then return true; end if;
+  if (may_access_record.business_id = any (v.limited_business_ids)) is not true then return true; end if;
   return coalesce(record_keys_of(may_access_record.resource, may_access_record.business_id, may_access_record.record_id) && v.record_keys, false)
     and (may_access_record.record_id = any (v.denied_ids)) is not true;
 end $$;
@@ -184,13 +209,13 @@ language plpgsql security definer
 set search_path from current
 as $$
 declare
-  v_keys uuid[];
   v_membership uuid;
 begin
   -- Arguments: the permission to write, then the column of the owner.
-  if new.department_id is not null or to_jsonb(new) ->> tg_argv[1] is not null or private.is_trusted_caller() then return new; end if;
-  v_keys := my_record_keys(tg_argv[0]);
-  if v_keys is null or new.business_id = any (v_keys) then return new; end if;
+  if new.department_id is not null or to_jsonb(new) ->> tg_argv[1] is not null or private.is_trusted_caller()
+     or new.business_id <> all (my_limited_business_ids(tg_argv[0])) or new.business_id = any (my_record_keys(tg_argv[0])) then
+    return new;
+  end if;
   v_membership := my_membership_id(new.business_id);
   if v_membership is not null then
     new := jsonb_populate_record(new, jsonb_build_object(tg_argv[1], v_membership));

@@ -203,7 +203,7 @@ as $$
 declare
   v_home private.business_directory := require_business(search_customers.business_id, 'customers.read');
   v_limit integer := least(greatest(coalesce(max_results, 20), 1), 200);
-  v_is_limited boolean := not private.is_trusted_caller() and my_record_keys('customers.read') is not null;
+  v_is_limited boolean := not private.is_trusted_caller() and search_customers.business_id = any (my_limited_business_ids('customers.read'));
   v_query tsquery;
   v_part text := replace(replace(replace(lower(btrim(coalesce(query, ''))), '\', '\\'), '%', '\%'), '_', '\_');
   v_digits text := regexp_replace(coalesce(query, ''), '[^0-9]', '', 'g');

@@ -211,7 +211,7 @@ begin
     v_peer := coalesce(v_normalized, v_peer);
     v_customer := coalesce(v_customer, link_customer(open_conversation.business_id, contact_kind(v_channel.kind), v_peer, v_home.country, v_channel.kind));
   end if;
-  if v_customer is not null and my_record_keys('customers.read') is not null then
+  if v_customer is not null and open_conversation.business_id = any (my_limited_business_ids('customers.read')) then
     perform require_record('customers', open_conversation.business_id, v_customer, 'customers.read', 'customer_id');
   end if;
   v_id := thread_for(v_channel, v_peer, v_customer, now(), false);
