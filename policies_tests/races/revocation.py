@@ -111,15 +111,15 @@ def remembered_rights(session: Session) -> None:
     session.execute("drop trigger _010_guard on customers")
     session.execute(
         """
-        create or replace function public.my_business_ids(permission text) returns uuid[]
+        create or replace function public.my_whole_business_ids(permission text) returns uuid[]
         language plpgsql stable security definer set search_path from current as $$
         declare
-          name text := 'carried.' || replace(my_business_ids.permission, '.', '_');
+          name text := 'carried.' || replace(my_whole_business_ids.permission, '.', '_');
         begin
           if coalesce(current_setting(name, true), '') = '' then
             perform set_config(name, coalesce((select a.business_ids::text
               from private.user_access a where a.user_id = private.current_user_id()
-                and a.permission = my_business_ids.permission), '{}'), false);
+                and a.permission = my_whole_business_ids.permission), '{}'), false);
           end if;
           return current_setting(name)::uuid[];
         end $$

@@ -80,7 +80,11 @@ PLANTS = (
         "trigger asks other tenants' rows",
         _trigger(f"if exists ({_SAME_ADDRESS}) then raise exception 'refused'; end if;"),
     ),
-    Plant("immutable helper", "alter function public.my_business_ids(text) immutable"),
+    Plant(
+        "immutable helper",
+        "alter function public.my_business_ids(text) immutable;"
+        " alter function public.my_whole_business_ids(text) immutable",
+    ),
     Plant(
         "shared counter",
         "create table private.planted as select count(*) from public.customers;"

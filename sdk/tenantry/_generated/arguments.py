@@ -82,10 +82,12 @@ __all__ = [
     "MyBusinessIdsArguments",
     "MyBusinessesArguments",
     "MyDeniedIdsArguments",
+    "MyLimitedBusinessIdsArguments",
     "MyMetricDifferencesArguments",
     "MyPermissionsArguments",
     "MyRecordKeysArguments",
     "MySessionsArguments",
+    "MyWholeBusinessIdsArguments",
     "NormalizeEmailArguments",
     "NormalizePhoneArguments",
     "OpenConversationArguments",
@@ -739,6 +741,14 @@ class MyDeniedIdsArguments(TypedDict):
     permission: str
 
 
+class MyLimitedBusinessIdsArguments(TypedDict):
+    """Businesses living here where the caller's permission reaches some records: those that
+    carry one of my_record_keys().
+    """
+
+    permission: str
+
+
 class MyMetricDifferencesArguments(TypedDict):
     """Differences between kept and recomputed metrics in the caller's businesses."""
 
@@ -751,9 +761,8 @@ class MyPermissionsArguments(TypedDict):
 
 
 class MyRecordKeysArguments(TypedDict):
-    """Null when the caller's permission reaches all records of the businesses living here.
-    Else what a record must carry to be reached: its business, owner, department, customer
-    or own id is in this list.
+    """What a record must carry to be reached where the caller's permission is limited: its
+    owner, department, customer or own id is in this list.
     """
 
     permission: str
@@ -761,6 +770,12 @@ class MyRecordKeysArguments(TypedDict):
 
 class MySessionsArguments(TypedDict):
     """The caller's open sessions, newest first."""
+
+
+class MyWholeBusinessIdsArguments(TypedDict):
+    """Businesses living here where the caller's permission reaches all records."""
+
+    permission: str
 
 
 class NormalizeEmailArguments(TypedDict):
