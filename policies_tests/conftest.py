@@ -45,12 +45,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-#: Tests with one case for every persona: long, so the ordinary run tries those who differ most.
-_FOR_EVERYBODY = (
-    "test_matrix",
-    "test_the_verdict_is_what_happens",
-    "test_what_the_caller_is_told_about_itself",
-)
+#: Of tests with many long cases, the ordinary run tries those that differ most, or a share.
+_ORDINARY: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "test_matrix": lambda case: case.get("name") in TELLING,
+    "test_the_verdict_is_what_happens": lambda case: case.get("name") in TELLING,
+    "test_what_the_caller_is_told_about_itself": lambda case: case.get("name") in TELLING,
+    "test_ranks": lambda case: case.get("name") in ("admin", "only members.write"),
+    # That the harness sees the fault: of every fourth race, by the letters of its name.
+    "test_the_naive_version_loses": lambda case: sum(map(ord, case["race"].name)) % 4 == 0,
+}
 _EVIDENCE = pytest.StashKey[Evidence]()
 
 
@@ -111,11 +114,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     def is_wanted(item: pytest.Item) -> bool:
         if item.name == unwanted:
             return False
-        # Asked for by name (-k, or the node itself), every persona runs.
-        if is_full or item.name.partition("[")[0] not in _FOR_EVERYBODY or config.option.keyword:
+        ordinary = _ORDINARY.get(item.name.partition("[")[0])
+        # Asked for by name (-k), every case runs.
+        if is_full or ordinary is None or config.option.keyword:
             return True
         callspec = getattr(item, "callspec", None)
-        return callspec is None or callspec.params.get("name") in TELLING
+        return callspec is None or ordinary(callspec.params)
 
     deselected = [item for item in items if not is_wanted(item)]
     if deselected and len(deselected) < len(items):

@@ -166,7 +166,9 @@ class NewRowCells(TableCells):
         other = self._world.rows[reference.target][self._world.sample(reference.target, BETA_ONE)]
         mine = self._world.sample(table.label, ALPHA_ONE)
         tenant = self._tenants[ALPHA_ONE.name]
-        changes = {name: None for name in table.one_of if column in table.one_of}
+        changes: dict[str, str | None] = {
+            name: None for name in table.one_of if column in table.one_of
+        }
         changes[column] = other["id"]
         row = self._values(tenant, "new", **changes)
 

@@ -223,7 +223,7 @@ def test_constraints_alone(only_constraints: Connection, stage: Stage) -> None:
         target = next(name for name in reference.target_columns if name != "business_id")
         relation = stage.world.catalog.relations[reference.table]
         one_of = stage.world.specification.tables[reference.table].one_of
-        changes = {name: None for name in one_of if column in one_of}
+        changes: dict[str, str | None] = {name: None for name in one_of if column in one_of}
         statement = sql.SQL("update {} set {} where ({}) = ({})").format(
             sql.Identifier(relation.schema, relation.name),
             assignments(changes | {column: foreign[target]}),

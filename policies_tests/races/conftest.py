@@ -13,7 +13,7 @@ from tenantry_cli.testing import Database
 @pytest.fixture(scope="session")
 def trials(pytestconfig: pytest.Config) -> int:
     """Of each race: many in the full proof, a few in the ordinary run."""
-    return 200 if pytestconfig.getoption("--full-proof") else 6
+    return 200 if pytestconfig.getoption("--full-proof") else 4
 
 
 @pytest.fixture(scope="session")
