@@ -275,11 +275,11 @@ class _Maker:
             ("public.require_whole_business", "not private.is_trusted_caller() and", "false and"),
             ("public.require_creator", "not private.is_trusted_caller() and", "false and"),
         ):
-            slices = (
+            asked = (
                 *records, "public.create_customer", "public.start_import", "public.record_message",
                 "public.may_create", "public.log_call",
             )  # fmt: skip
-            yield self._edit("record clause", label, old, new, slices)
+            yield self._edit("record clause", label, old, new, asked)
         for label, old, new in (
             ("private.set_role_permissions", "coalesce(v_level, 0) < private.scope_level(v.scope)",
              "false"),

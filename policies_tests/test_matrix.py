@@ -9,7 +9,8 @@ import pytest
 
 from .calls import Calls
 from .catalog import Connection
-from .conftest import Evidence, Stage
+from .conftest import Stage
+from .evidence import Evidence
 from .people import ALPHA_ONE, BETA_ONE, TELLING, make_cast
 from .probe import Difference, acting_as, differences, run
 from .specification import load_specification

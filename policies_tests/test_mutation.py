@@ -15,7 +15,8 @@ import psycopg
 import pytest
 
 from .catalog import Connection
-from .conftest import Evidence, Stage
+from .conftest import Stage
+from .evidence import Evidence
 from .gates import GATES, find
 from .mutant import Mutant
 from .mutants import make_mutants

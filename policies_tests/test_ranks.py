@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from psycopg.types.json import Jsonb
@@ -126,7 +127,7 @@ def _about_members(tries: Attempts, actor: Persona, own: int) -> Iterator[str]:
     grants = bool(oracle.system_roles(actor, ALPHA_ONE) & specification.granting_roles)
     may_single = oracle.holds(actor, "roles.write", ALPHA_ONE)
     may_share = oracle.holds(actor, "records.share", ALPHA_ONE)
-    record = {"resource": "customers", "verbs": ["read"], "effect": "deny"}
+    record: dict[str, Any] = {"resource": "customers", "verbs": ["read"], "effect": "deny"}
     record["resource_id"] = stage.world.tenants[ALPHA_ONE.name].ids["customers"]
     for target in specification.ranks:
         other = stage.world.cast[target]
@@ -197,7 +198,7 @@ def grant_errors(stage: Stage, connection: Connection) -> Iterator[str]:
             got = tries.call(function, **arguments)
             if got != _rule(is_allowed):
                 yield f"team admin: {function} {arguments}: {got}"
-    for name, function, more, wanted in (
+    acts: tuple[tuple[str, str, dict[str, Any], str], ...] = (
         ("suspended owner", "change_member_roles", {"roles": ["nothing"]}, "42501"),
         ("suspended owner", "remove_member", {}, "42501"),
         ("suspended owner", "reactivate_member", {}, "42501"),
@@ -205,10 +206,11 @@ def grant_errors(stage: Stage, connection: Connection) -> Iterator[str]:
         ("portal", "set_member_permission", {"permission": "customers.read"}, "PT409"),
         ("portal", "assign_department_role",
          {"department_id": SUPPORT.id, "role": "viewer"}, "PT409"),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for name, function, more, refusal in acts:
         with acting_as(connection, stage.world.cast["admin"]):
             got = tries.call(function, membership_id=membership_id(name, ALPHA_ONE), **more)
-            if got != wanted:
+            if got != refusal:
                 yield f"admin: {function} {more} of {name}: {got}"
     with acting_as(connection, stage.world.cast["owner elsewhere"]):
         if tries.call("invite_member", email="x@y.example", role="viewer") != "42501":
