@@ -329,14 +329,16 @@ as $$
 #variable_conflict use_column
 declare
   v_membership public.business_memberships;
+  v_role public.roles;
 begin
   perform private.require(remove_department_role.business_id, 'members.write');
   perform private.lock_business(remove_department_role.business_id);
   v_membership := private.member_of(remove_department_role.business_id, remove_department_role.membership_id);
   perform private.require_rank(remove_department_role.business_id, private.target_rank(v_membership.business_id, v_membership.id), true, 'membership_id');
+  v_role := private.role_of(v_membership.business_id, remove_department_role.role);
   delete from public.department_roles r
   where r.business_id = v_membership.business_id and r.membership_id = v_membership.id and r.department_id = remove_department_role.department_id
-    and r.role_id = (private.role_of(v_membership.business_id, remove_department_role.role)).id;
+    and r.role_id = v_role.id;
   if not found then
     perform private.fail('PT404', 'The member does not hold this role there.', 'role', 'not_found', 'List department_roles of the business.');
   end if;
