@@ -86,6 +86,8 @@ def test_an_ordinary_user_runs_everything_as_itself(ordinary_bench: Bench) -> No
     assert ordinary_bench.home.postgres.stat().st_uid == nobody
     assert ordinary_bench.run("status").returncode == 0
     assert ordinary_bench.run("down").returncode == 0
+    # `down` answers when the parts have ended; the supervisor itself may need a moment more.
+    psutil.wait_procs(ordinary_bench.processes(), timeout=10)
     assert ordinary_bench.processes() == []
 
 
