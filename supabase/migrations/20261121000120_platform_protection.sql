@@ -121,6 +121,14 @@ comment on column private.table_permissions.record_column is 'The column that na
 alter table private.table_permissions enable row level security;
 alter table private.table_permissions force row level security;
 
+create table private.tenant_tables (
+  table_name text primary key
+);
+comment on table private.tenant_tables is
+  'The tables of the tenant plane: what moves, is copied and is backed up with an organization. Written by private.protect().';
+alter table private.tenant_tables enable row level security;
+alter table private.tenant_tables force row level security;
+
 /*
  * Gives one table its protection. Verbs without a permission get neither policy nor grant. Every column of a
  * readable table can be read, so that `select *` works: a secret lives in a table of `private` instead.
@@ -176,6 +184,9 @@ begin
                       when registry then 'private.my_business_ids'
                       else format('%I.my_business_ids', schema_name) end;
 
+  if not registry then
+    insert into private.tenant_tables values (table_name) on conflict do nothing;
+  end if;
   execute format('alter table %s enable row level security', target);
   execute format('alter table %s force row level security', target);
   execute format('revoke all on %s from public, anon, authenticated, service_role', target);

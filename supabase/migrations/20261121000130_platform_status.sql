@@ -90,6 +90,9 @@ comment on procedure private.guard_status(regclass, text) is 'Binds a status col
 
 call private.add_transitions('organization_placements.state', array[
   'provisioning>active', 'provisioning>failed>provisioning', 'active<>moving', 'active<>read_only', 'active<>archived']);
+call private.add_transitions('placement_moves.state', array[
+  'planned>copying>verifying>cutover>done', 'planned/copying/verifying>rolled_back']);
+call private.add_transitions('fleet_jobs.state', array['queued>running>done/failed', 'running>queued', 'queued>failed']);
 call private.add_transitions('subscriptions.status', array[
   'trialing>active/canceled', 'active<>past_due', 'active>canceled', 'past_due>canceled', 'canceled>active']);
 call private.add_transitions('invitations.status', array['pending>accepted/revoked/expired', 'expired>pending']);

@@ -107,10 +107,11 @@ grant select (id, code, name, limits, price_minor, currency, billing_interval, i
   on public.subscription_plans to anon, authenticated;
 grant select, insert, update on public.subscription_plans to service_role;
 
-insert into public.subscription_plans (code, name, limits, price_minor) values
+insert into public.subscription_plans (id, code, name, limits, price_minor)
+select pg_catalog.md5('plan ' || v.code)::uuid, v.code, v.name, v.limits::jsonb, v.price_minor from (values
   ('free', 'Free', '{"businesses": 2, "seats": 5, "customers": 5000}', 0),
   ('growth', 'Growth', '{"businesses": 10, "seats": 50, "customers": 100000}', 9900),
-  ('scale', 'Scale', '{}', 49900);
+  ('scale', 'Scale', '{}', 49900)) v(code, name, limits, price_minor);
 
 create table public.subscriptions (
   organization_id uuid primary key references public.organizations on delete cascade,

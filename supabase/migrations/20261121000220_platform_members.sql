@@ -104,9 +104,11 @@ update public.permissions set for_api_keys = false
 where code in ('members.write', 'roles.write', 'departments.write', 'records.share', 'api_keys.read', 'api_keys.write', 'business.write',
   'billing.read', 'billing.write', 'integrations.write', 'audit.read');
 
-insert into public.roles (code, name, rank) values
+-- The same ids in every database of a fleet, because memberships name them wherever they are copied.
+insert into public.roles (id, code, name, rank)
+select pg_catalog.md5('role ' || v.code)::uuid, v.code, v.name, v.rank from (values
   ('owner', 'Owner', 1000), ('admin', 'Admin', 900), ('director', 'Director', 700), ('manager', 'Manager', 500),
-  ('staff', 'Staff', 300), ('sales_rep', 'Sales representative', 300), ('viewer', 'Viewer', 100), ('customer', 'Customer', 0);
+  ('staff', 'Staff', 300), ('sales_rep', 'Sales representative', 300), ('viewer', 'Viewer', 100), ('customer', 'Customer', 0)) v(code, name, rank);
 
 -- policies_tests/permissions.yaml says the same by hand, and the tests compare. Staff work for their departments,
 -- managers read everything and write there, sales representatives see what is theirs, customers what is about them.

@@ -27,6 +27,9 @@ end $$;
 
 grant anon, authenticated, service_role to authenticator;
 grant pg_monitor, pg_read_all_data, pg_signal_backend to postgres;
+-- Hosted Supabase lets `postgres` set this one too (supautils): rows that are copied as they are
+-- must not fire the triggers that made them so.
+grant set on parameter session_replication_role to postgres;
 
 -- From 16 on a role grants only what it holds with the admin option; in 15 CREATEROLE is enough.
 do $$
