@@ -42,6 +42,7 @@ create table public.placement_moves (
   state text not null default 'planned',
   row_counts jsonb not null default '{}',
   checksums jsonb not null default '{}',
+  frozen_at timestamptz,
   write_pause_ms integer,
   error text,
   created_at timestamptz not null default now(),
@@ -57,6 +58,7 @@ comment on table public.placement_moves is
   'Every move of an organization between homes: how far it got, and what was compared. A move that was interrupted is taken up from its state.';
 comment on column public.placement_moves.row_counts is 'Rows per table, equal on both sides.';
 comment on column public.placement_moves.checksums is 'Sum of a hash of every row per table, equal on both sides.';
+comment on column public.placement_moves.frozen_at is 'Since when members could read but not write.';
 comment on column public.placement_moves.write_pause_ms is 'How long members could read but not write.';
 comment on column public.placement_moves.clean_after is 'The old home keeps its rows, inert, until then.';
 create unique index placement_moves_unfinished_key on public.placement_moves (organization_id)

@@ -1,0 +1,238 @@
+"""The rows of an organization at a home: which tables, copying, comparing, removing.
+
+Everything here works on rows as they are, under `session_replication_role = replica`: no trigger
+fires and no foreign key is checked, so `orphans` looks at the references afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from psycopg import sql
+
+from tenantry_cli.fleet.fleet import Connection, FleetError, Home
+
+#: Kept where the records are that it names, though it is a table of the registry.
+ACCESS_LISTS = "access_control_lists"
+
+_COLUMNS = """
+select c.relname as table_name, array_agg(a.attname::text order by a.attname) as columns,
+  array_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod) order by a.attname) as types
+from pg_class c join pg_attribute a on a.attrelid = c.oid
+where c.relnamespace = %s::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
+  and c.relname = any (%s) and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+group by c.relname order by c.relname
+"""
+_PARTITIONS = """
+select p.relname as parent, c.relname as name, pg_get_expr(c.relpartbound, c.oid) as bound
+from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_class p on p.oid = i.inhparent
+where p.relnamespace = %s::regnamespace and p.relkind = 'p' order by c.relname
+"""
+_REFERENCES = """
+select k.conname as name, n.nspname as schema_name, c.relname as table_name,
+  array(select a.attname::text from unnest(k.conkey) with ordinality u(number, place)
+        join pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.number order by u.place)
+    as columns,
+  k.confrelid::regclass::text as parent,
+  array(select a.attname::text from unnest(k.confkey) with ordinality u(number, place)
+        join pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.number order by u.place)
+    as parent_columns
+from pg_constraint k join pg_class c on c.oid = k.conrelid
+join pg_namespace n on n.oid = c.relnamespace
+where k.contype = 'f' and k.conparentid = 0 and not c.relispartition
+  and n.nspname = %s and c.relname = any (%s)
+order by c.relname, k.conname
+"""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the tenant plane at one home, and its columns that are stored, not computed."""
+
+    schema: str
+    name: str
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        return sql.Identifier(self.schema, self.name)
+
+    def column_list(self) -> sql.Composed:
+        return sql.SQL(", ").join(map(sql.Identifier, self.columns))
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What two copies of a table are compared by."""
+
+    rows: int
+    #: Sum of a 64-bit hash of each row's text, as a decimal number.
+    checksum: str
+
+
+def tables_at(connection: Connection, home: Home) -> list[Table]:
+    """All tables whose rows belong to the organizations at this home."""
+    names = [
+        row["table_name"]
+        for row in connection.execute("select table_name from private.tenant_tables")
+    ]
+    found = []
+    for schema, wanted in ((home.schema, names), ("public", [ACCESS_LISTS])):
+        for row in connection.execute(_COLUMNS, (schema, wanted)).fetchall():
+            found.append(
+                Table(schema, row["table_name"], tuple(row["columns"]), tuple(row["types"]))
+            )
+    if len(found) != len(names) + 1:
+        missing = sorted({*names, ACCESS_LISTS} - {one.name for one in found})
+        raise FleetError(f"{home.database}.{home.schema} lacks tables: {', '.join(missing)}")
+    return found
+
+
+def require_same_tables(source: Sequence[Table], target: Sequence[Table]) -> None:
+    """Raises FleetError unless both homes have the same tables with the same columns."""
+    left = {one.name: one.types for one in source}
+    right = {one.name: one.types for one in target}
+    different = sorted(name for name in {*left, *right} if left.get(name) != right.get(name))
+    if different:
+        raise FleetError(
+            f"the two homes are not at the same migration ({', '.join(different)} differ): "
+            "run `tenantry migrate up --all` first"
+        )
+
+
+@contextmanager
+def as_they_are(connection: Connection) -> Iterator[None]:
+    """One transaction in which rows are written without triggers and checks."""
+    with connection.transaction():
+        connection.execute("set local session_replication_role = replica")
+        yield
+
+
+def plain_text(connection: Connection) -> None:
+    """Make the text of values the same in every session."""
+    connection.execute(
+        "set timezone = 'UTC'; set datestyle = 'ISO, YMD'; set intervalstyle = 'iso_8601'"
+    )
+
+
+def copy_rows(
+    source: Connection,
+    target: Connection,
+    from_table: Table,
+    to_table: Table,
+    businesses: Sequence[UUID],
+    on_bytes: Callable[[int], None] = lambda size: None,
+) -> None:
+    """Stream the rows of these businesses from one table into the other."""
+    read = sql.SQL(
+        "copy (select {} from {} where business_id = any ({})) to stdout (format binary)"
+    )
+    write = sql.SQL("copy {} ({}) from stdin (format binary)")
+    with (
+        source.cursor().copy(
+            read.format(
+                from_table.column_list(), from_table.identifier, sql.Literal(list(businesses))
+            )
+        ) as reader,
+        target.cursor().copy(write.format(to_table.identifier, from_table.column_list())) as writer,
+    ):
+        for block in reader:
+            writer.write(block)
+            on_bytes(len(block))
+
+
+def same_partitions(source: Connection, target: Connection, here: Home, there: Home) -> None:
+    """Give the target the months that the source has, so that old rows find theirs."""
+    known = {row["name"] for row in target.execute(_PARTITIONS, (there.schema,)).fetchall()}
+    for row in source.execute(_PARTITIONS, (here.schema,)).fetchall():
+        if row["name"] in known:
+            continue
+        name = sql.Identifier(there.schema, row["name"])
+        target.execute(
+            sql.SQL("create table {} partition of {} {}").format(
+                name, sql.Identifier(there.schema, row["parent"]), sql.SQL(row["bound"])
+            )
+        )
+        for statement in ("enable row level security", "force row level security"):
+            target.execute(sql.SQL("alter table {} " + statement).format(name))
+        target.execute(
+            sql.SQL("revoke all on {} from public, anon, authenticated, service_role").format(name)
+        )
+
+
+def remove_rows(connection: Connection, tables: Sequence[Table], businesses: Sequence[UUID]) -> int:
+    """Delete the rows of these businesses; returns how many there were."""
+    removed = 0
+    for table in tables:
+        removed += connection.execute(
+            sql.SQL("delete from {} where business_id = any (%s)").format(table.identifier),
+            (list(businesses),),
+        ).rowcount
+    return removed
+
+
+def shares(
+    connection: Connection, tables: Sequence[Table], businesses: Sequence[UUID]
+) -> dict[str, float]:
+    """Which part of all rows each table has, 0 to 1: for a progress bar."""
+    counts = {}
+    for table in tables:
+        row = connection.execute(
+            sql.SQL("select count(*) as rows from {} where business_id = any (%s)").format(
+                table.identifier
+            ),
+            (list(businesses),),
+        ).fetchone()
+        counts[table.name] = (row["rows"] if row else 0) + 1
+    whole = sum(counts.values())
+    return {name: count / whole for name, count in counts.items()}
+
+
+def digest(connection: Connection, table: Table, businesses: Sequence[UUID]) -> Digest:
+    """Count and checksum of the rows of these businesses. Call `plain_text` first."""
+    row = connection.execute(
+        sql.SQL(
+            "select count(*) as rows, "
+            "coalesce(sum(hashtextextended(row({})::text, 0)::numeric), 0)::text as checksum "
+            "from {} where business_id = any (%s)"
+        ).format(table.column_list(), table.identifier),
+        (list(businesses),),
+    ).fetchone()
+    assert row is not None
+    return Digest(row["rows"], row["checksum"])
+
+
+def orphans(
+    connection: Connection, tables: Sequence[Table], businesses: Sequence[UUID]
+) -> list[str]:
+    """References of these rows to rows that are not there, in words; empty when all hold."""
+    broken = []
+    by_schema: dict[str, list[str]] = {}
+    for table in tables:
+        by_schema.setdefault(table.schema, []).append(table.name)
+    for schema, names in by_schema.items():
+        for key in connection.execute(_REFERENCES, (schema, names)).fetchall():
+            pairs = list(zip(key["columns"], key["parent_columns"], strict=True))
+            query = sql.SQL(
+                "select count(*) as rows from {} c where business_id = any (%s) and {} "
+                "and not exists (select from {} p where {})"
+            ).format(
+                sql.Identifier(key["schema_name"], key["table_name"]),
+                sql.SQL(" and ").join(
+                    sql.SQL("c.{} is not null").format(sql.Identifier(column))
+                    for column, _ in pairs
+                ),
+                sql.SQL(key["parent"]),  # printed by regclass, quoted where needed
+                sql.SQL(" and ").join(
+                    sql.SQL("p.{} = c.{}").format(sql.Identifier(other), sql.Identifier(column))
+                    for column, other in pairs
+                ),
+            )
+            row = connection.execute(query, (list(businesses),)).fetchone()
+            if row and row["rows"]:
+                broken.append(f"{key['table_name']}.{key['name']}: {row['rows']} rows")
+    return broken
