@@ -218,6 +218,15 @@ def _plain_calls() -> dict[str, Arguments]:
         "my_metric_differences": {},
         "boot_facts": {},
         "boot_rows": {},
+        "check_request": {},
+        "resolve_tenant": {"kind": "tenant", "key": str(ALPHA_ONE.id)},
+        "homes_of": {"principal": ALPHA_ONE.id},
+        "placement_overview": {},
+        "served_schemas": {},
+        "api_planes": {},
+        "request_fleet_job": {"kind": "migrate_status"},
+        "provision_business": {"name": "New", "owner_email": "organization.admin@people.example"},
+        "move_business": {"business_id": ALPHA_ONE.id, "isolation": "schema"},
     }
 
 

@@ -292,6 +292,13 @@ FACTORIES: dict[str, Callable[[Tenant, str], Row]] = {
     "public.organizations": _organization,
     "public.organization_memberships": _organization_membership,
     "public.organization_placements": _placement,
+    "public.placement_databases": lambda tenant, token: {"name": f"shelf_{token}", "kind": "shelf"},
+    "public.placement_moves": lambda tenant, token: {
+        "organization_id": tenant.business.organization.id, "from_isolation": "pooled",
+        "from_database": token, "from_schema": "public", "to_isolation": "schema",
+        "to_database": "shelf", "to_schema": token, "state": "done",
+    },
+    "public.fleet_jobs": lambda tenant, token: {"kind": "backup"},
     "public.subscription_plans": _plan,
     "public.subscriptions": _subscription,
     "public.businesses": _business,
@@ -361,6 +368,18 @@ FACTORIES: dict[str, Callable[[Tenant, str], Row]] = {
     "private.table_permissions": lambda tenant, token: {
         "table_name": token, "verb": "select", "permission_code": "customers.read",
     },
+    "private.tenant_tables": lambda tenant, token: {"table_name": token},
+    "private.registry_tables": lambda tenant, token: {
+        "position": {"hub": 1, "own": 2, "leaf": 3}.get(token, 4), "table_name": token,
+        "belongs": "true",
+    },
+    "private.registry_places": lambda tenant, token: {
+        "organization_id": tenant.business.organization.id, "database_name": f"x_{token}",
+    },
+    "private.received_registries": lambda tenant, token: {
+        "organization_id": fixed_id(f"registry {token}"), "version": 1,
+    },
+    "private.placement_version": lambda tenant, token: {"version": 1, "only_row": True},
     "private.record_permissions": lambda tenant, token: {
         "resource": token, "verb": "read", "permission_code": "customers.read",
     },

@@ -54,6 +54,10 @@ _FILLED: dict[str, tuple[str, ...]] = {
     "public.business_domains": _TOKENS,
     "public.invitations": _TOKENS,
     "private.invitation_tokens": ("leaf",),
+    "public.placement_databases": ("own",),
+    "public.placement_moves": ("own",),
+    "public.fleet_jobs": ("own",),
+    "private.registry_places": ("own",),
     "public.provider_connections": _TOKENS,
     "private.provider_secrets": ("hub", "leaf"),
     "public.customers": _TOKENS,
@@ -191,6 +195,7 @@ class _Builder:
         for organization in ORGANIZATIONS:
             key = {"organization_id": organization.id}
             self.insert("public.organization_placements", key)
+            self.insert("private.received_registries", {**key, "version": 1})
             self.insert("public.subscriptions", {**key, "plan_id": fixed_id("plan")})
         for tenant in self.tenants.values():
             row = FACTORIES["public.businesses"](tenant, own_token(tenant.business))
@@ -419,6 +424,7 @@ def _samples(
             "public.profiles": {"user_id": fixed_id(f"user {bystander(business)}")},
             "public.business_memberships": {"id": tenant.ids["business_memberships"]},
             "public.membership_roles": {"membership_id": tenant.ids["business_memberships"]},
+            "private.received_registries": {"organization_id": business.organization.id},
             "private.revoked_sessions": {},
             "private.business_directory": {"business_id": business.id},
         }

@@ -177,6 +177,10 @@ GATES = (
             ),
             Plant(_MAKE + "$$ begin set local role postgres; return 1; end $$", "planted()"),
         ),
+        {
+            "private.receive_registry(jsonb,bigint,boolean)": "only the owner may call it; sets"
+            " session_replication_role to two constants",
+        },
     ),
     Gate(
         "statements made at run time are reviewed",
@@ -213,6 +217,16 @@ GATES = (
             "private.tg_businesses_timezone()": "the schema comes from the directory and is"
             " quoted by %I; "
             "values are parameters",
+            **dict.fromkeys(
+                (
+                    "private.registry_snapshot(uuid)",
+                    "private.make_rows_equal(text,text,boolean,uuid,jsonb,text[])",
+                    "private.mend_references(text[])",
+                    "private.receive_registry(jsonb,bigint,boolean)",
+                ),
+                "the names come from private.registry_tables and the catalog; only the owner may"
+                " call it; rows are parameters",
+            ),
             "explain_access(text,uuid,text)": "the caller's text is only compared with the"
             " catalog; runs the policy of that table as the caller",
             "explain_rule(text,uuid,text,boolean)": "the table is one of the API's, compared with"
@@ -294,6 +308,8 @@ GATES = (
                 ),
                 "a question about a text; reads numbering plans and character tables alone",
             ),
+            "check_request()": "tells only whether a home named in headers is current; the gateway"
+            " takes these headers away from clients",
             "revoke_api_key(uuid,uuid)": "looks first whether the caller made the key; else it"
             " checks",
             "remove_member(uuid,uuid)": "looks first whether the caller is leaving; else it checks",

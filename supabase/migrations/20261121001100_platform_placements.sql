@@ -46,7 +46,6 @@ create table public.placement_moves (
   write_pause_ms integer,
   error text,
   created_at timestamptz not null default now(),
-  updated_at timestamptz not null default now(),
   finished_at timestamptz,
   clean_after timestamptz,
   cleaned_at timestamptz,
@@ -63,8 +62,9 @@ comment on column public.placement_moves.write_pause_ms is 'How long members cou
 comment on column public.placement_moves.clean_after is 'The old home keeps its rows, inert, until then.';
 create unique index placement_moves_unfinished_key on public.placement_moves (organization_id)
   where state in ('planned', 'copying', 'verifying', 'cutover');
+create index placement_moves_organization_id_idx on public.placement_moves (organization_id, created_at desc);
 create index placement_moves_to_clean_idx on public.placement_moves (clean_after) where cleaned_at is null;
-call private.protect('public.placement_moves', registry => true, scope => 'organization', key => 'organization_id');
+call private.protect('public.placement_moves', registry => true, scope => 'organization', key => 'organization_id', guard => false);
 call private.guard_status('public.placement_moves', 'state');
 
 -- Work for the operator's worker ----------------------------------------------------------------------

@@ -155,8 +155,11 @@ begin
   return null;
 end $$;
 comment on function private.tg_placement_version() is 'A home changed: whoever remembers homes has to look again.';
-create trigger _960_version after insert or update or delete on public.organization_placements
-  for each statement execute function private.tg_placement_version();
+-- A new home is in nobody's memory: founding organizations does not queue here.
+create trigger _960_version after update on public.organization_placements
+  for each row when (old.* is distinct from new.*) execute function private.tg_placement_version();
+create trigger _960_version_gone after delete on public.organization_placements
+  for each row execute function private.tg_placement_version();
 
 -- Sending and receiving -----------------------------------------------------------------------------------
 
