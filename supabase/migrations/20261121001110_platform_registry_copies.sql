@@ -197,13 +197,13 @@ declare
     where i.indrelid = v_table and i.indisprimary and k.place <= i.indnkeyatts order by k.place);
   v_names text := (select string_agg(quote_ident(c), ', ') from unnest(v_columns) c);
   v_others text[] := array(select c from unnest(v_columns) c where c <> all (v_key));
-  v_removed boolean := false;
+  v_removed bigint := 0;
 begin
   if not is_shared then
     execute format('delete from %s t where (%s) and not exists (select 1 from jsonb_populate_recordset(null::%s, $2) s where (%s) = (%s))',
       v_table, belongs, v_table, (select string_agg('s.' || quote_ident(c), ', ') from unnest(v_key) c),
       (select string_agg('t.' || quote_ident(c), ', ') from unnest(v_key) c)) using organization_id, rows;
-    v_removed := found;
+    get diagnostics v_removed = row_count;   -- EXECUTE does not set FOUND
   end if;
   execute format('insert into %s as t (%s) select %s from jsonb_populate_recordset(null::%s, $1) on conflict (%s) do %s',
     v_table, v_names, v_names, v_table, (select string_agg(quote_ident(c), ', ') from unnest(v_key) c),
@@ -211,7 +211,7 @@ begin
       (select string_agg(quote_ident(c), ', ') from unnest(v_others) c), (select string_agg('excluded.' || quote_ident(c), ', ') from unnest(v_others) c),
       (select string_agg('t.' || quote_ident(c), ', ') from unnest(v_others) c), (select string_agg('excluded.' || quote_ident(c), ', ') from unnest(v_others) c)) end)
   using rows;
-  return v_removed;
+  return v_removed > 0;
 end $$;
 comment on function private.make_rows_equal(text, text, boolean, uuid, jsonb, text[]) is
   'Makes the rows of one table that belong to an organization equal to a list. True when some were taken away.';
@@ -304,3 +304,27 @@ begin
 end $$;
 comment on function private.receive_registry(jsonb, bigint, boolean) is
   'Makes the registry rows of an organization in this database equal to a snapshot of the main one, and what follows from them. False when a later state is here already. For the operator''s worker, as the owner of the database.';
+
+-- Invitations made at a home ------------------------------------------------------------------------------
+
+create function private.receive_invitation(invitation jsonb, token_hash bytea) returns void
+language plpgsql set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v public.invitations := jsonb_populate_record(null::public.invitations, invitation);
+begin
+  if exists (select 1 from public.invitations i where i.business_id = v.business_id and i.id = v.id) then return; end if;
+  perform private.lock_business(v.business_id);
+  -- As private.invite(): who is a member already needs none, and a later invitation replaces an earlier one.
+  if exists (select 1 from public.business_memberships m join auth.users u on u.id = m.user_id
+             where m.business_id = v.business_id and m.status <> 'removed' and public.normalize_email(u.email) = v.email_normalized) then
+    return;
+  end if;
+  update public.invitations i set status = 'revoked'
+  where i.business_id = v.business_id and i.email_normalized = v.email_normalized and i.status = 'pending';
+  insert into public.invitations values (v.*);
+  insert into private.invitation_tokens (business_id, invitation_id, token_hash) values (v.business_id, v.id, receive_invitation.token_hash);
+end $$;
+comment on function private.receive_invitation(jsonb, bytea) is
+  'Takes an invitation over from the home where it was made. Doing it again changes nothing. For the operator''s worker.';

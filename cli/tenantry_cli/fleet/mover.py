@@ -89,13 +89,13 @@ def move_tenant(
     """Move an organization into another placement. Raises FleetError; then it is where it was."""
     tenant = fleet.tenant(key)
     provision.check_isolation(isolation)
-    if tenant.home.isolation == isolation:
-        raise FleetError(f"{tenant.slug} is in placement {isolation} already")
     if tenant.state != "active":
         raise FleetError(
             f"{tenant.slug} is in state {tenant.state}: only an active tenant can be moved. "
-            f"`tenantry tenant resume {tenant.slug}` takes up an interrupted move"
+            f"`tenantry tenant resume {tenant.slug}` takes up what was interrupted"
         )
+    if tenant.home.isolation == isolation:
+        raise FleetError(f"{tenant.slug} is in placement {isolation} already")
     target = provision.new_home(fleet, tenant.id, isolation)
     with fleet.session() as main:
         row = main.execute(
@@ -193,12 +193,13 @@ def _clear(fleet: Fleet, organization_id: UUID, home: Home) -> None:
     if home.isolation != "pooled":
         provision.remove_place(fleet, organization_id, home)
         return
-    businesses = _businesses(fleet, organization_id)
+    businesses = businesses_of(fleet, organization_id)
     with fleet.session(home.database) as place, as_they_are(place):
         remove_rows(place, tables_at(place, home), businesses)
 
 
-def _businesses(fleet: Fleet, organization_id: UUID) -> list[UUID]:
+def businesses_of(fleet: Fleet, organization_id: UUID) -> list[UUID]:
+    """The ids of the businesses of an organization."""
     with fleet.session() as main:
         rows = main.execute(
             "select id from public.businesses where organization_id = %s order by id",
@@ -260,7 +261,7 @@ class _Runner:
         ):
             here = tables_at(source, move.source)
             require_same_tables(here, tables_at(target, move.target))
-            self._weights(source, here, _businesses(self._fleet, move.organization_id))
+            self._weights(source, here, businesses_of(self._fleet, move.organization_id))
         self._say("freeze", 0.1)
         with self._fleet.session() as main, main.transaction():
             provision.set_state(main, move.organization_id, "moving")
@@ -275,7 +276,7 @@ class _Runner:
         send(self._fleet, move.organization_id, move.source.database)
         self._say("wait for open transactions", 0.12)
         self._drain(move.source.database)
-        businesses = _businesses(self._fleet, move.organization_id)
+        businesses = businesses_of(self._fleet, move.organization_id)
         with (
             self._fleet.session(move.source.database) as source,
             # A session of its own: both homes may be in one database.
@@ -297,7 +298,7 @@ class _Runner:
         self._step("verifying")
 
     def _verify(self, move: Move) -> None:
-        businesses = _businesses(self._fleet, move.organization_id)
+        businesses = businesses_of(self._fleet, move.organization_id)
         digests: dict[str, Digest] = {}
         with (
             self._fleet.session(move.source.database) as source,

@@ -61,7 +61,7 @@ def finish_provisioning(fleet: Fleet, organization_id: UUID) -> Tenant:
             set_state(main, tenant.id, "failed")
         raise FleetError(
             f"the home of {tenant.slug} was not made: {error}\nMend the cause, then run "
-            f"`tenantry tenant repair {tenant.slug}`"
+            f"`tenantry tenant resume {tenant.slug}`"
         ) from error
     return fleet.tenant(organization_id)
 
@@ -111,10 +111,11 @@ def remove_place(fleet: Fleet, organization_id: UUID, home: Home) -> None:
         raise FleetError(
             f"{tenant.slug} lives in {home.database}.{home.schema}: nothing was dropped"
         )
-    _drop(fleet, organization_id, home)
+    drop_home(fleet, organization_id, home)
 
 
-def _drop(fleet: Fleet, organization_id: UUID, home: Home) -> None:
+def drop_home(fleet: Fleet, organization_id: UUID, home: Home) -> None:
+    """Drop a schema or database of an organization, whatever the registry says of it."""
     with fleet.session() as main:
         main.execute(
             "delete from private.registry_places where organization_id = %s and database_name = %s",

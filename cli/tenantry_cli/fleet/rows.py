@@ -175,19 +175,22 @@ def remove_rows(connection: Connection, tables: Sequence[Table], businesses: Seq
     return removed
 
 
+def count_rows(connection: Connection, table: Table, businesses: Sequence[UUID]) -> int:
+    """How many rows of these businesses a table has."""
+    row = connection.execute(
+        sql.SQL("select count(*) as rows from {} where business_id = any (%s)").format(
+            table.identifier
+        ),
+        (list(businesses),),
+    ).fetchone()
+    return int(row["rows"]) if row else 0
+
+
 def shares(
     connection: Connection, tables: Sequence[Table], businesses: Sequence[UUID]
 ) -> dict[str, float]:
     """Which part of all rows each table has, 0 to 1: for a progress bar."""
-    counts = {}
-    for table in tables:
-        row = connection.execute(
-            sql.SQL("select count(*) as rows from {} where business_id = any (%s)").format(
-                table.identifier
-            ),
-            (list(businesses),),
-        ).fetchone()
-        counts[table.name] = (row["rows"] if row else 0) + 1
+    counts = {table.name: count_rows(connection, table, businesses) + 1 for table in tables}
     whole = sum(counts.values())
     return {name: count / whole for name, count in counts.items()}
 

@@ -1,0 +1,122 @@
+"""What operators asked for through the API, done by the worker: the rows of public.fleet_jobs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from tenantry_cli.fleet import lifecycle
+from tenantry_cli.fleet.fleet import Fleet, FleetError, Tenant
+from tenantry_cli.fleet.mover import Move, move_tenant
+from tenantry_cli.fleet.provision import NewTenant, create_tenant
+
+MOST_ATTEMPTS = 3
+
+Arguments = Mapping[str, Any]
+#: Told how far a job is: words for people, and a part of the whole, 0 to 1.
+Progress = Callable[[str, float], None]
+Work = Callable[[Fleet, Arguments, Progress], dict[str, Any]]
+
+
+def describe(one: Tenant | Move) -> dict[str, Any]:
+    """A tenant or a move as JSON: ids as text, homes as objects."""
+    return {
+        key: value if isinstance(value, (str, int, dict, type(None))) else str(value)
+        for key, value in dataclasses.asdict(one).items()
+    }
+
+
+def _provision(fleet: Fleet, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    names = {one.name for one in dataclasses.fields(NewTenant)}
+    given = {key: value for key, value in arguments.items() if key in names and value is not None}
+    return describe(create_tenant(fleet, NewTenant(**given)))
+
+
+def _move(fleet: Fleet, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    return describe(
+        move_tenant(fleet, _tenant(arguments), _text(arguments, "isolation"), progress=progress)
+    )
+
+
+def _suspend(fleet: Fleet, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    return describe(lifecycle.suspend(fleet, _tenant(arguments)))
+
+
+def _resume(fleet: Fleet, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    return describe(lifecycle.resume(fleet, _tenant(arguments)))
+
+
+def _archive(fleet: Fleet, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    return describe(lifecycle.archive(fleet, _tenant(arguments)))
+
+
+WORK: dict[str, Work] = {
+    "provision": _provision,
+    "move": _move,
+    "suspend": _suspend,
+    "resume": _resume,
+    "archive": _archive,
+}
+
+
+def _tenant(arguments: Arguments) -> str:
+    return _text(arguments, "tenant")
+
+
+def _text(arguments: Arguments, name: str) -> str:
+    value = arguments.get(name)
+    if not isinstance(value, str) or not value:
+        raise FleetError(f"the job's arguments lack {name!r}")
+    return value
+
+
+def requeue_interrupted(fleet: Fleet) -> None:
+    """Take back what a worker that died was doing; give up what was interrupted again and again."""
+    with fleet.session() as main:
+        main.execute(
+            "update public.fleet_jobs set state = case when attempts < %s then 'queued' "
+            "else 'failed' end, error = case when attempts < %s then error else "
+            "'interrupted again and again: see the log of the worker' end "
+            "where state = 'running'",
+            (MOST_ATTEMPTS, MOST_ATTEMPTS),
+        )
+
+
+def run_next_job(fleet: Fleet) -> bool:
+    """Do the oldest waiting job; False where there is none."""
+    with fleet.session() as main:
+        job = main.execute(
+            "update public.fleet_jobs set state = 'running', attempts = attempts + 1, "
+            "started_at = clock_timestamp() where id = (select id from public.fleet_jobs "
+            "where state = 'queued' order by created_at limit 1 for update skip locked) "
+            "returning id, kind, arguments"
+        ).fetchone()
+    if job is None:
+        return False
+
+    def progress(step: str, done: float) -> None:
+        with fleet.session() as main:
+            main.execute(
+                "update public.fleet_jobs set progress = %s where id = %s",
+                (Jsonb({"step": step, "done": round(done, 3)}), job["id"]),
+            )
+
+    state, result, problem = "failed", None, None
+    try:
+        work = WORK.get(job["kind"])
+        if work is None:
+            raise FleetError(f"this worker does no jobs of kind {job['kind']}")
+        result = Jsonb(work(fleet, job["arguments"], progress))
+        state = "done"
+    except Exception as error:  # whatever it was, the row says so and the next job goes on
+        problem = f"{error}"[:4000]
+    with fleet.session() as main:
+        main.execute(
+            "update public.fleet_jobs set state = %s, result = %s, error = %s, "
+            "finished_at = clock_timestamp() where id = %s",
+            (state, result, problem, job["id"]),
+        )
+    return True

@@ -1,0 +1,22 @@
+"""Which fleet a command works on."""
+
+from __future__ import annotations
+
+from psycopg.conninfo import conninfo_to_dict
+
+from tenantry_cli.fleet.fleet import Fleet
+from tenantry_cli.migrate import read_migrations
+from tenantry_cli.project import find_project
+from tenantry_cli.stack.control import require_running_stack
+from tenantry_cli.stack.database import Server
+from tenantry_cli.stack.home import Home
+
+
+def open_fleet(database_url: str | None) -> Fleet:
+    """The fleet whose main database the URL names (as its owner), or that of the local stack."""
+    project = find_project()
+    migrations = read_migrations(project.migrations)
+    if database_url is None:
+        return Fleet(require_running_stack(Home(project.home)).server, "postgres", migrations)
+    main = str(conninfo_to_dict(database_url).get("dbname") or "postgres")
+    return Fleet(Server.from_url(database_url), main, migrations)
