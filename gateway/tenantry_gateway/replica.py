@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import time
 
 from tenantry_gateway.boot_gate import BootGate, State
 from tenantry_gateway.metrics import Metrics
@@ -15,10 +16,11 @@ from tenantry_gateway.postgrest import Postgrest, PostgrestUnavailable
 from tenantry_gateway.primary import Primary
 from tenantry_gateway.settings import Settings
 
-# Any function does: what is asked for is the refusal.
-_TARGET = "/rpc/boot_rows?limit=1"
+_TARGET = "/rpc/replay_position"
+# What no server can have replayed: asked for to see that it is refused.
 _BEYOND_ALL = print_position(2**64 - 1)
 _NOWHERE = print_position(0)
+REFUSED_STATUS = 425  # Too Early, from the hook's PT425
 
 log = logging.getLogger("tenantry_gateway")
 
@@ -29,6 +31,8 @@ class Replica:
     def __init__(self, settings: Settings, origin: str, primary: Primary, metrics: Metrics) -> None:
         self._seconds = settings.replica_poll_seconds
         self._gated = settings.boot_gate != "off"
+        self._guard_seconds = settings.boot_gate_seconds
+        self._guarded_until = 0.0
         self._primary = primary
         self._metrics = metrics
         # The gate reads whatever state there is; only the service may, whom no rights bind.
@@ -82,23 +86,33 @@ class Replica:
             await asyncio.sleep(self._seconds)
 
     async def _look(self) -> str | None:
-        """Ask for what no server can have replayed: the refusal says how far it is, and proves that
-        it refuses."""
-        reply = await self._postgrest.ask("GET", _TARGET, headers={AFTER_HEADER: _BEYOND_ALL})
+        """Why it may not be read from, or None."""
+        reply = await self._postgrest.ask("GET", _TARGET)
         reply.require_up()
-        if reply.status < 300:
-            return "unguarded"
+        if reply.status == REFUSED_STATUS:
+            return "not_a_replica"
         try:
-            details = json.loads(json.loads(reply.body)["details"])
-            if details["position"] is None:
+            answer = json.loads(reply.body)
+            if answer["position"] is None:
                 return "not_a_replica"
-            position, system = parse_position(details["position"]), details["system"]
+            position, system = parse_position(answer["position"]), answer["system"]
         except (ValueError, TypeError, KeyError):
             return "unknown"
         if system != self._primary.system:
             return "another_server"
+        if not await self._is_guarded():
+            return "unguarded"
         self.position = position
         return None
+
+    async def _is_guarded(self) -> bool:
+        """Whether it refuses what it must. Looked at when it comes back, and from time to time."""
+        if self._problem is None and time.monotonic() < self._guarded_until:
+            return True
+        reply = await self._postgrest.ask("GET", _TARGET, headers={AFTER_HEADER: _BEYOND_ALL})
+        reply.require_up()
+        self._guarded_until = time.monotonic() + self._guard_seconds
+        return reply.status == REFUSED_STATUS
 
     def _report(self, problem: str | None) -> None:
         if problem != self._problem:

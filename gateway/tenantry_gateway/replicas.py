@@ -22,7 +22,7 @@ from tenantry_gateway.positions import AFTER_HEADER, PositionTokens, Writers, pr
 from tenantry_gateway.postgrest import Postgrest, PostgrestUnavailable
 from tenantry_gateway.primary import Primary
 from tenantry_gateway.proxy import Forward, Proxy
-from tenantry_gateway.replica import Replica
+from tenantry_gateway.replica import REFUSED_STATUS, Replica
 from tenantry_gateway.routes import Route
 from tenantry_gateway.settings import Settings
 from tenantry_gateway.upstreams import Upstream
@@ -36,7 +36,6 @@ _RELATION = re.compile(r"/rest/v1/([A-Za-z0-9_]+)")
 # Auth changes something for these although they are asked with GET.
 _AUTH_LINKS = ("/auth/v1/verify", "/auth/v1/callback")
 _EVERYBODY = ""
-_REFUSED = b"PT425"
 
 
 class _NotFromHere(Exception):
@@ -259,4 +258,4 @@ def _marked(forward: Forward, source: str) -> Forward:
 
 def _refused(status: int, body: bytes) -> tuple[int, bytes]:
     """In place of cleaning an error of the replica."""
-    raise _NotFromHere("refused" if _REFUSED in body else "failed")
+    raise _NotFromHere("refused" if status == REFUSED_STATUS else "failed")

@@ -44,6 +44,19 @@ comment on function public.wal_position(uuid[]) is
   'For gateways, on the primary alone (elsewhere 55000): the server''s system identifier, a WAL position after every commit that was acknowledged before the call, and the rights_version() of each principal.';
 grant execute on function public.wal_position(uuid[]) to service_role;
 
+create function public.replay_position() returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return jsonb_build_object(
+    'system', (select s.system_identifier::text from pg_catalog.pg_control_system() s),
+    'position', case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn() end);
+end $$;
+comment on function public.replay_position() is
+  'For gateways, on a replica: the server''s system identifier and the WAL position up to which it has replayed; null on a server that is no replica.';
+grant execute on function public.replay_position() to service_role;
+
 create function private.require_replay() returns void
 language plpgsql stable security definer
 set search_path = ''
@@ -55,8 +68,7 @@ begin
   -- Null-safe: without the header, or on a server that is no replica, nothing is read.
   -- In a stricter isolation the snapshot of the read is older than this look at the position.
   if (v_position >= (v_headers ->> 'x-read-after')::pg_lsn and current_setting('transaction_isolation') = 'read committed') is not true then
-    perform private.fail('PT425', 'This replica has not replayed what the read must see.', null, 'replica_behind', 'Ask the primary.',
-      jsonb_build_object('position', v_position, 'system', (select s.system_identifier::text from pg_catalog.pg_control_system() s)));
+    perform private.fail('PT425', 'This replica has not replayed what the read must see.', null, 'replica_behind', 'Ask the primary.');
   end if;
   if private.current_claims() ->> 'role' = 'authenticated'
      and private.rights_version(private.current_user_id()) is distinct from v_headers ->> 'x-rights-version' then
@@ -64,5 +76,5 @@ begin
   end if;
 end $$;
 comment on function private.require_replay() is
-  'The db-pre-request of a PostgREST on a streaming replica: raises PT425 unless the replica has replayed the WAL position in the header X-Read-After and shows the caller the rights of X-Rights-Version. Both come from the gateway. details.position says how far the replica is.';
+  'The db-pre-request of a PostgREST on a streaming replica: raises PT425 unless the replica has replayed the WAL position in the header X-Read-After and shows the caller the rights of X-Rights-Version. Both come from the gateway.';
 grant execute on function private.require_replay() to authenticated, service_role;

@@ -61,7 +61,7 @@ async def test_a_read_that_recovery_cancels_is_asked_again(new_gateway, pair):
     pair.on_primary(
         "create view public.slow with (security_invoker = true) as"
         " select user_id, full_name,"
-        " pg_sleep(case when pg_is_in_recovery() then 5 else 0 end)::text as slept"
+        " pg_sleep(case when pg_is_in_recovery() then 4 else 0 end)::text as slept"
         " from public.profiles"
     )
     pair.on_primary("grant select on public.slow to authenticated")
@@ -72,7 +72,7 @@ async def test_a_read_that_recovery_cancels_is_asked_again(new_gateway, pair):
         with postgrest(
             free_port(), pair.directory, REPLICA_URL=pair.replica.url(DATABASE, "authenticator")
         ) as origin:
-            gateway = await new_gateway(replica_url=origin)
+            gateway = await new_gateway(replica_url=origin, replica_answer_seconds=10.0)
             ana, ben = gateway.user(), gateway.user()
             await from_replica(ana, ME + ana.id)
             reading = asyncio.create_task(ana.read(f"/rest/v1/slow?user_id=eq.{ana.id}"))
@@ -82,12 +82,16 @@ async def test_a_read_that_recovery_cancels_is_asked_again(new_gateway, pair):
                 return bool(pair.on_replica(asleep))
 
             await until(is_reading)
-            pair.on_primary("update public.profiles set full_name = 'Ben'")
-            pair.on_primary("vacuum public.profiles")
-            answer = await reading
+            # Again and again: other transactions keep vacuum from what is dead by then.
+            while not reading.done():
+                pair.on_primary("update public.profiles set full_name = 'Ben'")
+                pair.on_primary("vacuum public.profiles")
+                await asyncio.sleep(0.05)
+            answer = reading.result()
             assert (answer.status, answer.source) == (200, "primary"), answer.body
             assert answer.json[0]["full_name"] == "Ben"
-            assert pair.on_replica("select sum(confl_snapshot) from pg_stat_database_conflicts") > 0
+            log = (pair.directory / "replica.log").read_text()
+            assert "canceling statement due to conflict with recovery" in log
             assert (await gateway.outcomes())["failed"] == 1
             assert (await from_replica(ben, ME + ben.id)).json[0]["full_name"] == "Ben"
     finally:
