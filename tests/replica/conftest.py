@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,8 +147,8 @@ def _value(server: Server, user: str, query: str, values: tuple[object, ...]) ->
         return row[0] if row else None
 
 
-@pytest.fixture(scope="session")
-def pair() -> Iterator[Pair]:
+@contextmanager
+def running_pair() -> Iterator[Pair]:
     """Both servers, migrated, with PostgREST on each."""
     programs = find_programs(os.environ.get("TENANTRY_TEST_POSTGRES_BIN"))
     passwords = new_passwords()
@@ -198,6 +198,13 @@ def pair() -> Iterator[Pair]:
         both.replica_origin = started.enter_context(
             postgrest(free_port(), directory, REPLICA_URL=replica.url(DATABASE, "authenticator"))
         )
+        yield both
+
+
+@pytest.fixture(scope="session")
+def pair() -> Iterator[Pair]:
+    """The two servers that the tests share."""
+    with running_pair() as both:
         yield both
 
 
@@ -283,8 +290,8 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-async def new_gateway(pair: Pair) -> AsyncIterator[Callable[..., Any]]:
+@asynccontextmanager
+async def gateways(pair: Pair) -> AsyncIterator[Callable[..., Any]]:
     """Start a gateway with settings changed by keyword. `function` answers for /functions/v1 and
     /auth/v1."""
     async with AsyncExitStack() as started:
@@ -318,6 +325,13 @@ async def new_gateway(pair: Pair) -> AsyncIterator[Callable[..., Any]]:
             await gateway.decided()
             return gateway
 
+        yield start
+
+
+@pytest.fixture
+async def new_gateway(pair: Pair) -> AsyncIterator[Callable[..., Any]]:
+    """Start more gateways than one; all stop at the end of the test."""
+    async with gateways(pair) as start:
         yield start
 
 
