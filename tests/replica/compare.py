@@ -1,4 +1,4 @@
-"""What the choice of a replica costs: `python tests/replica/compare.py [seconds per round]`.
+"""What the choice of a replica costs: `python -m tests.replica.compare [seconds]`.
 
 The same read through one gateway, from the primary without a preference, from the replica, and from
 the replica with rights that may be two seconds old. Everything runs on this machine, so a second
