@@ -195,6 +195,8 @@ def _plain_calls() -> dict[str, Arguments]:
         "revoke_session": {"session_id": ALPHA_ONE.id},
         "revoke_other_sessions": {},
         "authenticate_api_key": {"key_hash": "0" * 64},
+        "wal_position": {"principals": [ALPHA_ONE.id]},
+        "replay_position": {},
         "explain_access": {"table": "customers", "id": ALPHA_ONE.id, "verb": "select"},
         "explain_rule": {
             "table": "customers",

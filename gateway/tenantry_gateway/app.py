@@ -20,6 +20,7 @@ from tenantry_gateway.member_keys import MemberKeys
 from tenantry_gateway.metrics import CONTENT_TYPE, Metrics
 from tenantry_gateway.postgrest import Postgrest
 from tenantry_gateway.proxy import AnswerBroken, Proxy
+from tenantry_gateway.replicas import Replicas
 from tenantry_gateway.routes import Route, route_of
 from tenantry_gateway.services import Services
 from tenantry_gateway.settings import Settings
@@ -51,6 +52,7 @@ class Gateway:
         self._services = Services(settings, self._keys, self._member_keys)
         self._upstreams = Upstreams(settings)
         self._proxy = Proxy(settings, self.metrics, self._decorate)
+        self._replicas = Replicas(settings, self._proxy, self._keys, self._postgrest, self.metrics)
         self._slots = {
             route: FairSlots(
                 settings.concurrency,
@@ -64,10 +66,17 @@ class Gateway:
     def start(self) -> None:
         """Begin what runs beside the requests."""
         self.boot_gate.start()
+        self._replicas.start()
+
+    def look_again(self) -> None:
+        """Look at the databases behind now instead of at the next turn."""
+        self.boot_gate.look_again()
+        self._replicas.look_again()
 
     async def close(self) -> None:
         """Stop what runs beside the requests and close the connections to the services."""
         await self.boot_gate.close()
+        await self._replicas.close()
         await self._member_keys.close()
         await self._postgrest.close()
         await self._proxy.close()
@@ -143,7 +152,7 @@ class Gateway:
         if route in self._slots:
             upstream = await self._upstreams.resolve(exchange)
             forward = await self._services.prepare(exchange, upstream)
-            return await self._proxy.send(exchange, forward, self._slots[route])
+            return await self._replicas.send(exchange, forward, self._slots[route])
         return _LOCAL[route](self, exchange)
 
     def _realtime(self, exchange: Exchange) -> web.StreamResponse:

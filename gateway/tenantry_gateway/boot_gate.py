@@ -48,7 +48,11 @@ class State(Enum):
 class BootGate:
     """Lets requests for data pass, or not. `start` it inside a running loop, `close` it after."""
 
-    def __init__(self, settings: Settings, postgrest: Postgrest) -> None:
+    def __init__(
+        self, settings: Settings, postgrest: Postgrest, database: str = "the database"
+    ) -> None:
+        """`database` names it in the log."""
+        self._database = database
         self._mode = settings.boot_gate
         self._seconds = settings.boot_gate_seconds
         self._expected = settings.expected_database
@@ -142,14 +146,15 @@ class BootGate:
             listed = "\n  ".join(found.differences[:_MOST_SHOWN])
             refused = "no data is served" if self._mode == "enforce" else "only a warning"
             log.error(
-                "boot gate: %d differences from what was shipped, %s:\n  %s\n%s",
+                "boot gate: %s has %d differences from what was shipped, %s:\n  %s\n%s",
+                self._database,
                 len(found.differences),
                 refused,
                 listed,
                 HINT,
             )
         else:
-            log.info("boot gate: open")
+            log.info("boot gate: open for %s", self._database)
         if found.unknown:
             log.info("boot gate: %d objects of your own", len(found.unknown))
 

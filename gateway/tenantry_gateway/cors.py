@@ -31,6 +31,8 @@ ALLOWED_HEADERS = (
     "tracestate",
     "x-client-info",
     "x-metadata",
+    "x-read-after",
+    "x-read-preference",
     "x-region",
     "x-request-id",
     "x-retry-count",
@@ -48,6 +50,8 @@ EXPOSED_HEADERS = ", ".join(
         "Retry-After",
         "Sb-Error-Code",
         "X-Request-Id",
+        "X-Tenantry-Position",
+        "X-Tenantry-Source",
     )
 )
 _CUSTOM_HEADER = re.compile(r"x-[a-z0-9-]{1,64}")

@@ -46,6 +46,17 @@ class Metrics:
         self._in_flight = Gauge(
             "gateway_in_flight", "Requests under way", ("route",), registry=self.registry
         )
+        self._replica_reads = Counter(
+            "gateway_replica_reads",
+            "Reads meant for the replica: `served` by it, or why the primary answered",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self._replica_lag = Gauge(
+            "gateway_replica_lag_seconds",
+            "Age of what the replica shows, at most; +Inf where it is not known",
+            registry=self.registry,
+        )
         # Looked up once: finding a labelled child costs more than counting with it.
         self._now = {route: self._in_flight.labels(route.value) for route in Route}
         self._times = {route: self._seconds.labels(route.value) for route in Route}
@@ -73,6 +84,14 @@ class Metrics:
     def upstream_failed(self, route: Route, kind: str) -> None:
         """A service was unreachable, too slow, or broke off."""
         self._upstream_errors.labels(route.value, kind).inc()
+
+    def replica_read(self, outcome: str) -> None:
+        """A read meant for the replica: `served`, or one of the words in the code."""
+        self._replica_reads.labels(outcome).inc()
+
+    def replica_lag(self, seconds: float) -> None:
+        """How old the replica's state may be."""
+        self._replica_lag.set(seconds)
 
     def text(self) -> bytes:
         """The page a Prometheus server reads."""

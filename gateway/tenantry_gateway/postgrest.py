@@ -49,8 +49,16 @@ class Reply:
 class Postgrest:
     """Asks with the service_role token, which never leaves this process for anybody else."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._origin = settings.postgrest_url
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        origin: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """`origin` replaces the PostgREST of the settings; `headers` go with every request."""
+        self._origin = origin or settings.postgrest_url
+        self._headers = {"Accept": "application/json", **(headers or {})}
         self._token = settings.service_role_key
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_IDLE_SECONDS),
@@ -80,7 +88,7 @@ class Postgrest:
         `target` is path and query, percent-encoded; `body` becomes JSON. Raises
         PostgrestUnavailable.
         """
-        sent = {"Accept": "application/json", **(headers or {})}
+        sent = {**self._headers, **(headers or {})}
         if bearer := self._token if token is None else token:
             sent["Authorization"] = f"Bearer {bearer}"
         url = URL(self._origin + target, encoded=True)

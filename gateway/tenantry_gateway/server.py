@@ -131,7 +131,7 @@ async def serve_until_signal(settings: Settings) -> None:
         loop.add_signal_handler(one, stop.set)
 
     def begin(gateway: Gateway) -> None:
-        loop.add_signal_handler(signal.SIGHUP, gateway.boot_gate.look_again)
+        loop.add_signal_handler(signal.SIGHUP, gateway.look_again)
         gateway.start()
 
     async with serving(settings, begin) as origin:

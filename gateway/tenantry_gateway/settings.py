@@ -7,6 +7,7 @@ them. A wrong value stops the start with a message that names the variable and t
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
@@ -62,6 +63,14 @@ def _origins(value: str) -> tuple[str, ...]:
     for name in names:
         if _origin(name) != name:
             raise ValueError(f"{name!r} is not an origin: use * or https://app.example, ...")
+    return names
+
+
+def _relations(value: str) -> frozenset[str]:
+    names = frozenset(name.strip() for name in value.split(",") if name.strip())
+    for name in names:
+        if not re.fullmatch(r"[a-z_][a-z0-9_]*", name):
+            raise ValueError(f"{name!r} is not the name of a table or view: use calls,messages,...")
     return names
 
 
@@ -163,6 +172,27 @@ class Settings:
     expected_database: Path | None = _setting(  # noqa: RUF009 - a frozen field
         _path, "list of what the database must be, in place of the shipped one", None
     )
+    replica_url: str | None = _setting(
+        _origin, "origin of a PostgREST on a streaming replica of the database", None
+    )
+    replica_relations: frozenset[str] = _setting(
+        _relations, "tables and views read from the replica without being asked to", frozenset()
+    )
+    replica_max_lag_seconds: float = _setting(
+        _SECONDS, "the oldest state that a read from the replica may show", 5.0
+    )
+    replica_poll_seconds: float = _setting(
+        _SECONDS, "time between two looks at the replica and its primary", 0.2
+    )
+    replica_answer_seconds: float = _setting(
+        _SECONDS, "time for the replica to answer before the primary is asked", 5.0
+    )
+    replica_rights_seconds: float = _setting(
+        _number(0, 60),
+        "how long a read from the replica may go by rights the primary has since changed; 0 asks "
+        "the primary every time",
+        0.0,
+    )
     log_requests: bool = _setting(_switch, "1 logs each request, 0 only failures", False)
 
     max_url_bytes: int = _setting(_whole(256, 16_000), "longest path and query", 8192)
@@ -249,7 +279,7 @@ def describe() -> str:
 
 
 def _shown(default: Any) -> str:
-    if isinstance(default, tuple):
+    if isinstance(default, (tuple, frozenset)):
         return ",".join(default) or "none"
     if isinstance(default, bool):
         return "1" if default else "0"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import comments, constraints, functions, grants, policies, roles, tables, views
+from . import citus, comments, constraints, functions, grants, policies, roles, tables, views
 from .gate import Gate, Plant, find
 
 GATES: tuple[Gate, ...] = (
@@ -14,6 +14,7 @@ GATES: tuple[Gate, ...] = (
     *views.GATES,
     *roles.GATES,
     *comments.GATES,
+    *citus.GATES,
 )
 
 __all__ = ["GATES", "Gate", "Plant", "find"]
