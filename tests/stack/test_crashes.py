@@ -22,7 +22,7 @@ from .conftest import Bench
 
 pytestmark = pytest.mark.stack
 
-PARTS = ("postgres", "postgrest", "lite", "functions", "gateway")
+PARTS = ("postgres", "postgrest", "lite", "functions", "fleet", "gateway")
 
 
 def serves(stack: RunningStack) -> bool:

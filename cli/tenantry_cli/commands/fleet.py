@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import signal
 from types import FrameType
+from typing import Annotated
 
 import typer
 
 from tenantry_cli.commands.tenant import DatabaseUrl, fleet_of
+from tenantry_cli.fleet.listening import Answer, listening
 from tenantry_cli.fleet.mover import clean_moves
 from tenantry_cli.fleet.opening import open_fleet
 from tenantry_cli.fleet.registry import reconcile as send_all
@@ -19,18 +21,30 @@ app = typer.Typer(no_args_is_help=True, help="All databases together.")
 
 
 @app.command()
-def worker(database_url: DatabaseUrl = None) -> None:
+def worker(
+    listen: Annotated[
+        str | None, typer.Option(help="HOST:PORT for /healthz. Default: nowhere.")
+    ] = None,
+    of_stack: Annotated[bool, typer.Option("--of-stack", hidden=True)] = False,
+    database_url: DatabaseUrl = None,
+) -> None:
     """Send changes of members and rights on, do jobs, clean up. Runs until it is stopped."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     with plain_errors():
-        one = Worker(lambda: open_fleet(database_url))
+        one = Worker(lambda: open_fleet(database_url, starting=of_stack))
 
         def stop(number: int, frame: FrameType | None) -> None:
             one.stop()
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        one.run()
+
+        def health() -> Answer:
+            state = "working" if one.ready.is_set() else "waiting for its turn"
+            return 200, "text/plain", f"{state}\n"
+
+        with listening(listen, {"/healthz": health}):
+            one.run()
 
 
 @app.command()

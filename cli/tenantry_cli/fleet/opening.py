@@ -7,16 +7,21 @@ from psycopg.conninfo import conninfo_to_dict
 from tenantry_cli.fleet.fleet import Fleet
 from tenantry_cli.migrate import read_migrations
 from tenantry_cli.project import find_project
-from tenantry_cli.stack.control import require_running_stack
+from tenantry_cli.stack.control import require_running_stack, stack_server
 from tenantry_cli.stack.database import Server
 from tenantry_cli.stack.home import Home
 
 
-def open_fleet(database_url: str | None) -> Fleet:
-    """The fleet whose main database the URL names (as its owner), or that of the local stack."""
+def open_fleet(database_url: str | None, *, starting: bool = False) -> Fleet:
+    """The fleet whose main database the URL names (as its owner), or that of the local stack.
+
+    `starting`: also while the stack is not ready yet.
+    """
     project = find_project()
     migrations = read_migrations(project.migrations)
     if database_url is None:
-        return Fleet(require_running_stack(Home(project.home)).server, "postgres", migrations)
+        home = Home(project.home)
+        server = stack_server(home) if starting else require_running_stack(home).server
+        return Fleet(server, "postgres", migrations)
     main = str(conninfo_to_dict(database_url).get("dbname") or "postgres")
     return Fleet(Server.from_url(database_url), main, migrations)

@@ -71,6 +71,14 @@ def running_stack(home: Home) -> RunningStack | None:
     return RunningStack(state, load_or_create_keys(home.secrets))
 
 
+def stack_server(home: Home) -> Server:
+    """The database server of a stack that is up or coming up. For the stack's own parts."""
+    state = StackState.read(home.state)
+    if state is None or "postgres" not in state.parts or state.parts["postgres"].port is None:
+        raise StackError("the stack is not running: start it with `tenantry up`")
+    return RunningStack(state, load_or_create_keys(home.secrets)).server
+
+
 def require_running_stack(home: Home) -> RunningStack:
     """The running stack. Raises StackError if there is none."""
     if stack := running_stack(home):

@@ -49,6 +49,7 @@ class Ports:
     postgrest_admin: int
     lite: int
     functions: int
+    fleet: int
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,21 @@ def functions_part(stack: Stack) -> Part:
         "functions",
         port,
         stack.program("functions", command, environment, stack.project.root),
+        lambda: answers(port, "/healthz"),
+    )
+
+
+def fleet_part(stack: Stack) -> Part:
+    """The operator's worker: members follow their tenants, jobs are done."""
+    port = stack.ports.fleet
+    command = [sys.executable, "-m", "tenantry_cli", "fleet", "worker"]
+    command += ["--of-stack", "--listen", f"127.0.0.1:{port}"]
+    environment = stack.environment(TENANTRY_HOME=str(stack.home.directory))
+    environment.pop("TENANTRY_DATABASE_URL", None)  # this stack's own, whatever a shell has set
+    return Part(
+        "fleet",
+        port,
+        stack.program("fleet", command, environment, stack.project.root),
         lambda: answers(port, "/healthz"),
     )
 

@@ -28,6 +28,7 @@ from tenantry_cli.stack.parts import (
     Part,
     Ports,
     Stack,
+    fleet_part,
     functions_part,
     gateway_part,
     lite_part,
@@ -149,9 +150,14 @@ class Supervisor:
             self.say("starting Auth and Storage for the first time")
             await self._start(lite_part(stack))
             await asyncio.to_thread(initialise, self.project, self.home, stack.server, self.say)
-            inner = [postgrest_part(stack), functions_part(stack)]
+            inner = [postgrest_part(stack), functions_part(stack), fleet_part(stack)]
         else:
-            inner = [lite_part(stack), postgrest_part(stack), functions_part(stack)]
+            inner = [
+                lite_part(stack),
+                postgrest_part(stack),
+                functions_part(stack),
+                fleet_part(stack),
+            ]
         self.say("starting Auth, Storage, API and functions")
         await self._start_together(inner)
         # Last, so that nobody is served before everything behind it is ready.
@@ -176,9 +182,9 @@ class Supervisor:
 
     def _describe_stack(self) -> Stack:
         # The same ports as before where they are free, so that DB_URL stays the same.
-        names = ("postgres", "postgrest", "lite", "functions")
+        names = ("postgres", "postgrest", "lite", "functions", "fleet")
         before = [self.state.parts.get(name, PartState()).port for name in names]
-        postgres, postgrest, lite, functions, admin = free_ports(*before, None)
+        postgres, postgrest, lite, functions, fleet, admin = free_ports(*before, None)
         ports = Ports(
             api=self.api_port,
             postgres=postgres,
@@ -186,6 +192,7 @@ class Supervisor:
             postgrest_admin=admin,
             lite=lite,
             functions=functions,
+            fleet=fleet,
         )
         return Stack(self.project, self.home, load_or_create_keys(self.home.secrets), ports)
 
