@@ -86,9 +86,9 @@ as $$
   )
   select v.schema_name, v.table_name, v.index_name, v.verdict, v.scans, v.size_bytes, v.backs_constraint,
     case
-      when v.verdict = 'invalid' then format('reindex index concurrently %I.%I: its build failed, so it costs writes and serves nothing', v.schema_name, v.index_name)
+      when v.verdict = 'invalid' then format('rebuild %I.%I: its build failed, so it costs writes and serves nothing', v.schema_name, v.index_name)
       when v.backs_constraint then 'keep: a constraint needs it'
-      when v.verdict = 'duplicate' then format('drop index concurrently %I.%I: the same as %s', v.schema_name, v.index_name, v.duplicate_of)
+      when v.verdict = 'duplicate' then format('drop %I.%I: the same as %s', v.schema_name, v.index_name, v.duplicate_of)
       when v.is_unique then 'keep: it keeps values unique'
       when v.supports_foreign_key is not null then format('keep: deletes through %s need it', v.supports_foreign_key)
       when v.verdict = 'effective' then 'keep'

@@ -29,7 +29,7 @@ insert into private.maintenance_tasks (task, schedule, runs_in, description) val
   ('delete_old_query_samples', 'daily', 'database', 'Deletes query samples older than 30 days and maintenance runs older than 400'),
   ('create_audit_partitions', 'daily', 'database', 'Makes the partitions of the audit log three months ahead, in every tenant schema'),
   ('sample_capacity', 'daily', 'database', 'Records size and rows of every tenant'),
-  ('reindex_indexes', 'weekly', 'runner', 'REINDEX CONCURRENTLY of indexes that are mostly air'),
+  ('reindex_indexes', 'weekly', 'runner', 'Rebuilds indexes that are mostly air, while others write'),
   ('analyze_tables', 'weekly', 'runner', 'ANALYZE of tables that changed since the last time'),
   ('expire_invitations', 'weekly', 'database', 'Marks invitations that ran out and deletes their tokens'),
   ('analyze_database', 'monthly', 'runner', 'ANALYZE of every table'),
