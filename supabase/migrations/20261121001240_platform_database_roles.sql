@@ -36,18 +36,25 @@ create function private.missing_role_grants() returns table (role name, what tex
 language sql stable
 set search_path = ''
 as $$
-  with wanted (role, what, granted, attribute, remedy) as (values
+  with owner as (
+    select quote_ident(pg_catalog.pg_get_userbyid(d.datdba)) as name from pg_catalog.pg_database d where d.datname = current_database()
+  ), wanted (role, what, granted, attribute, remedy) as (
+    select 'app_admin', 'becoming the owner', o.name, null,
+      -- From Postgres 16 on whoever makes a role is a member of it, and memberships may not go in a circle.
+      case when current_setting('server_version_num')::integer >= 160000 then format('revoke app_admin from %s; ', o.name) else '' end
+        || format('grant %s to app_admin', o.name)
+    from owner o
+    union all values
     ('app_rw', 'the rights of members', 'authenticated', null, 'grant authenticated to app_rw'),
-    ('app_admin', 'becoming the owner', pg_catalog.pg_get_userbyid((select d.datdba from pg_catalog.pg_database d where d.datname = current_database())),
-      null, format('grant %I to app_admin', pg_catalog.pg_get_userbyid((select d.datdba from pg_catalog.pg_database d where d.datname = current_database())))),
     ('app_backup', 'reading every table', 'pg_read_all_data', null, 'grant pg_read_all_data to app_backup'),
-    ('app_backup', 'reading past row security', null, 'bypassrls', 'alter role app_backup bypassrls'))
+    ('app_backup', 'reading past row security', null, 'bypassrls', 'alter role app_backup bypassrls')
+  )
   select w.role::name, w.what, case when r.oid is null then format('create role %s nologin; ', w.role) else '' end || w.remedy
   from wanted w left join pg_catalog.pg_roles r on r.rolname = w.role
   where r.oid is null
     or (w.attribute is not null and not r.rolbypassrls)
     or (w.granted is not null and not exists (
-      select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles g on g.oid = m.roleid where m.member = r.oid and g.rolname = w.granted))
+      select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles g on g.oid = m.roleid where m.member = r.oid and quote_ident(g.rolname) = w.granted))
 $$;
 comment on function private.missing_role_grants() is 'What the login roles lack here, and the statement with which an administrator gives it.';
 
