@@ -61,6 +61,9 @@ def make_tenant_schema(connection: Connection, organization: UUID) -> str:
     """The tenant plane once more, in a schema of its own, as the placement `schema` has it."""
     name = schema_of(organization)
     connection.execute(sql.SQL("create schema {}").format(sql.Identifier(name)))
+    connection.execute(
+        sql.SQL("grant usage on schema {} to authenticated").format(sql.Identifier(name))
+    )
     path = sql.SQL("set local search_path = {}, extensions, pg_temp").format(sql.Identifier(name))
     for migration in read_migrations(find_project().migrations):
         if not migration.name.startswith("tenant_"):

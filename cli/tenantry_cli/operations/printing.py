@@ -6,10 +6,12 @@ import datetime
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Annotated, Any
 
 import psycopg
 import typer
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -32,6 +34,9 @@ Output = Annotated[Format, typer.Option("--output", "-o", help="pretty or json."
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many rows.")]
 
 Row = dict[str, Any]
+
+_WIDEST = 400
+_LONGEST_TEXT = 120
 
 
 @contextmanager
@@ -56,12 +61,22 @@ def show(output: Format, rows: Sequence[Row], empty: str) -> None:
         console.print(empty, markup=False)
     else:
         grid = Table(box=None, pad_edge=False)
-        for name, value in rows[0].items():
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        shown = [name for name in rows[0] if _is_telling(name, rows)]
+        for name in shown:
+            is_number = isinstance(rows[0][name], int | float | Decimal)
             grid.add_column(_heading(name), justify="right" if is_number else "left")
         for row in rows:
-            grid.add_row(*(Text(_cell(name, value)) for name, value in row.items()))
-        console.print(grid)
+            grid.add_row(*(Text(_cell(name, row[name])) for name in shown))
+        # As wide as it is: a folded table of many columns can be neither read nor searched.
+        Console(highlight=False, width=_WIDEST).print(grid)
+
+
+def _is_telling(name: str, rows: Sequence[Row]) -> bool:
+    """Ids are for programs; a column without any value says nothing, nor does the only database."""
+    values = {str(row[name]) for row in rows if row[name] not in (None, [])}
+    if name in ("database", "database_name") and len(rows) > 1:
+        return len(values) > 1
+    return bool(values) and not name.endswith("_id")
 
 
 def show_json(value: Any) -> None:
@@ -95,6 +110,8 @@ def _cell(name: str, value: Any) -> str:
         return readable_bytes(int(value))
     # Statements are written by strangers, and over many lines.
     text = " ".join(str(value).split())
+    if len(text) > _LONGEST_TEXT:
+        text = text[: _LONGEST_TEXT - 1] + "…"
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
@@ -111,4 +128,4 @@ def readable_bytes(count: int) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime.datetime | datetime.date):
         return value.isoformat()
-    return str(value) if not hasattr(value, "as_tuple") else float(value)
+    return float(value) if isinstance(value, Decimal) else str(value)
