@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
 
 from tenantry_cli.operations.places import Fleet, list_databases
+from tenantry_cli.project import find_project
 from tenantry_cli.stack.database import Server, drop_database
 from tenantry_cli.testing import Database
 
@@ -75,6 +77,17 @@ def test_statements_are_listed_where_they_are_counted(
     assert answer.errors == ""
     assert len(answer.rows) == 3
     assert answer.rows[0]["total_ms"] >= answer.rows[1]["total_ms"]
+
+
+def test_every_command_of_the_page_is_tried() -> None:
+    page = (find_project().root / "docs" / "how-to" / "operations.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"tenantry (monitor [a-z]+|maintenance [a-z]+)", page))
+    tried = {" ".join(words[:2]) for words in READS}
+    elsewhere = {"monitor benchmark", "monitor metrics", "maintenance run", "maintenance schedule"}
+    assert shown == tried | elsewhere
+    options = {"--longer-than", "--growth", "--users-of", "--by-tenant", "--verdict"}
+    assert options <= {word for words in READS for word in words}
+    assert set(re.findall(r"`(--[a-z-]+) ?[^`]*`", page)) >= options
 
 
 # The fleet --------------------------------------------------------------------------------------

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import subprocess
 from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
 
 from tenantry_cli.stack.database import Server
+from tenantry_cli.stack.installation import find_programs
 from tenantry_cli.testing import Database
 
 from .conftest import DENTAL, PRINT, connect, scalar
@@ -109,6 +112,24 @@ def test_a_backend_reads_no_numbers_about_all(login: Login) -> None:
             backend.execute(f"select * from private.{function}()".encode())
 
 
+def _dump(story: Database, backup: psycopg.Connection) -> None:
+    """pg_dump as the login that is in app_backup, as the page on operations says."""
+    program = find_programs(os.environ.get("TENANTRY_TEST_POSTGRES_BIN")).path("pg_dump")
+    result = subprocess.run(
+        [program, "--role=app_backup", "--table=public.customers", "--data-only", story.name],
+        env={
+            **os.environ, "PGHOST": story.server.host, "PGPORT": str(story.server.port),
+            "PGUSER": backup.info.user, "PGPASSWORD": backup.info.password,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    rows = result.stdout.partition("FROM stdin;\n")[2].partition("\n\\.")[0].splitlines()
+    assert len(rows) == scalar(backup, "select count(*) from public.customers") > 0
+
+
 def test_what_is_missing_is_said_and_can_be_given(
     login: Login, story: Database, database_server: Server
 ) -> None:
@@ -140,6 +161,8 @@ def test_what_is_missing_is_said_and_can_be_given(
     assert scalar(backup, "select count(*) from public.customers") == everything
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         backup.execute("delete from public.customers")
+
+    _dump(story, backup)
 
     admin = login("app_admin")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
