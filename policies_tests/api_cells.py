@@ -223,7 +223,12 @@ class ApiCells:
     # Views ----------------------------------------------------------------------------------------
 
     def _view(self, label: str, view: View) -> Iterator[Cell]:
-        name, key = sql.Identifier(view.schema, view.name), sql.Identifier(view.key)
+        name = sql.Identifier(view.schema, view.name)
+        if view.key is None:
+            read = sql.SQL("select 1 from {} limit 1").format(name)
+            yield self._cell(label, "read", read, lambda _: refused())
+            return
+        key = sql.Identifier(view.key)
         counts = self._world.views[label]
         # business_dashboard_data asks the caller's rights itself, and the owner is nobody.
         shown = {str(one.id): counts.get(str(one.id), 0) for one in BUSINESSES}

@@ -44,6 +44,7 @@ def read_rows(connection: Connection, relation: Relation) -> dict[Key, dict[str,
 
 def view_counts(connection: Connection, view: View) -> dict[str, int]:
     """Rows of a view per business, as the owner of the database sees them."""
+    assert view.key is not None
     statement = sql.SQL("select {}::text, count(*) from {} group by 1").format(
         sql.Identifier(view.key), sql.Identifier(view.schema, view.name)
     )

@@ -172,6 +172,8 @@ class _Maker:
             )
 
     def views(self) -> Iterator[Mutant]:
-        for label in self._specification.views:
+        for label, view in self._specification.views.items():
+            if view.for_operators:
+                continue  # nobody else selects it, so it makes no difference to anybody
             reset = f"alter view {label} reset (security_invoker)"
             yield Mutant("view runs as its owner", label, reset, (label,))

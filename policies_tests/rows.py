@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +35,11 @@ class Tenant:
 
 def _number(token: str) -> int:
     return int.from_bytes(hashlib.sha256(token.encode()).digest()[:4], "big") % 900 + 100
+
+
+def _place_number(tenant: Tenant, token: str) -> int:
+    """Another number for each business and token."""
+    return int.from_bytes(hashlib.sha256(f"{tenant.id} {token}".encode()).digest()[:4], "big")
 
 
 def _phone(token: str) -> str:
@@ -400,6 +406,31 @@ FACTORIES: dict[str, Callable[[Tenant, str], Row]] = {
         "user_id": fixed_id(token), "permission": "organization.read",
         "organization_ids": [tenant.business.organization.id],
     },
+    "private.query_counters": lambda tenant, token: {
+        "role_id": 10, "query_id": _place_number(tenant, token), "calls": 1, "total_ms": 1,
+        "max_ms": 1, "row_count": 1,
+    },
+    "private.query_sampling": lambda tenant, token: {"sampled_at": "2026-01-01T00:00Z"},
+    "private.query_samples": lambda tenant, token: {
+        "since": "2026-01-01T00:00Z", "taken_at": "2026-01-01T00:01Z", "schema_name": "public",
+        "query_id": 1, "query": token, "calls": 1, "total_ms": 1, "max_ms": 1,
+        "is_max_exact": True, "row_count": 1,
+    },
+    "private.capacity_samples": lambda tenant, token: {
+        "taken_on": date.fromordinal(_place_number(tenant, token) % 700_000 + 1).isoformat(),
+        "organization_id": tenant.business.organization.id, "schema_name": "public",
+        "size_bytes": 1, "row_count": 1,
+    },
+    "private.performance_benchmarks": lambda tenant, token: {
+        "run_id": fixed_id(f"run {tenant.id} {token}"), "name": "test", "role": "postgres",
+        "with_rls": False, "schema_name": "public", "row_count": 1, "executions": 1, "p50_ms": 1,
+        "p95_ms": 2, "plan_hash": token, "server_version": "18",
+    },
+    "private.maintenance_tasks": lambda tenant, token: {
+        "task": f"task {tenant.business.name} {token}", "schedule": "daily",
+        "runs_in": "database", "description": "Test",
+    },
+    "private.maintenance_runs": lambda tenant, token: {"task": "vacuum_tables"},
     "private.phone_regions": lambda tenant, token: {
         "calling_code": 0, "region": "ZZ", "is_main": False, "lengths": [7],
         "local_lengths": [], "general_numbers": "{}",

@@ -95,13 +95,16 @@ class View:
 
     schema: str
     name: str
-    key: str
+    #: The column that says whose row it is; None for views of operators.
+    key: str | None
     #: All of these are needed to see a row.
     needs: tuple[str, ...]
     #: The table whose visible rows it has, where its rows are somebody's.
     rows_of: str | None = None
     #: Column -> table, its column, the column of `rows_of` that it equals: who fills it.
     columns: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+    #: It tells of all tenants at once: no role of the API may select it.
+    for_operators: bool = False
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,9 @@ def _table(schema: str, name: str, raw: dict[str, Any], permissions: set[str]) -
 
 
 def _view(schema: str, name: str, raw: dict[str, Any]) -> View:
-    entry = _take(raw, f"{schema}.{name}", {"key", "select", "rows_of", "columns"})
+    entry = _take(raw, f"{schema}.{name}", {"key", "select", "rows_of", "columns", "operators"})
+    if entry.get("operators"):
+        return View(schema, name, None, (), for_operators=True)
     needs = entry["select"] if isinstance(entry["select"], list) else [entry["select"]]
     columns = {
         column: (str(of[0]), str(of[1]), str(of[2]))

@@ -76,6 +76,11 @@ _FILLED: dict[str, tuple[str, ...]] = {
     "public.import_batches": _TOKENS,
     "public.import_rows": ("hub", "leaf"),
     "public.customer_import_keys": _TOKENS,
+    "private.query_counters": ("leaf",),
+    "private.query_samples": ("leaf",),
+    "private.capacity_samples": ("leaf",),
+    "private.performance_benchmarks": ("leaf",),
+    "private.maintenance_runs": ("leaf",),
 }
 
 
@@ -125,7 +130,11 @@ def build_world(connection: Connection, specification: Specification) -> World:
         rows,
         _samples(builder, catalog, rows),
         {one.label: held_rows(connection, catalog, one) for one in catalog.tables},
-        {label: view_counts(connection, view) for label, view in specification.views.items()},
+        {
+            label: view_counts(connection, view)
+            for label, view in specification.views.items()
+            if not view.for_operators
+        },
     )
 
 
@@ -187,6 +196,7 @@ class _Builder:
             "public.subscription_plans",
             {"id": fixed_id("plan"), "code": "unbounded", "name": "Plan", "is_public": False},
         )
+        self.insert("private.query_sampling", {"sampled_at": "2026-01-01T00:00Z"})
         for organization in (*ORGANIZATIONS, EMPTY):
             name = organization.name
             row = {"id": organization.id, "name": name, "slug": name}

@@ -6,6 +6,7 @@ import typer
 
 from tenantry_cli.commands import doctor, fleet, migrate, stack, tenant
 from tenantry_cli.importing import command as importing
+from tenantry_cli.operations import maintain, monitor
 from tenantry_cli.rights import access, api_keys, members, roles
 
 app = typer.Typer(
@@ -26,3 +27,5 @@ app.add_typer(members.app, name="members")
 app.add_typer(roles.app, name="roles")
 app.add_typer(api_keys.app, name="api-keys")
 app.add_typer(access.app, name="access")
+app.add_typer(monitor.app, name="monitor")
+app.add_typer(maintain.app, name="maintenance")

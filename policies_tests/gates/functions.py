@@ -28,6 +28,9 @@ _NULL_UNSAFE = (
 )
 #: A constant text with parameters is as good as a plain statement.
 _CONSTANT = "\\mexecute\\s+\\$sql\\$([^$]|\\$[0-9])*\\$sql\\$\\s*(using|into|;)"
+_OPERATIONS = (
+    "for operators alone; names of schemas come from the catalog, and all are quoted by %I"
+)
 _ADMINISTRATION = "runs in migrations, on names that format() quotes; nobody else may execute it"
 
 _MAKE = (
@@ -212,6 +215,18 @@ GATES = (
                 "track_status(regclass)",
             ),
             _ADMINISTRATION,
+        )
+        | dict.fromkeys(
+            (
+                "private.get_table_count(text,text)",
+                "private.tenant_row_counts()",
+                "private.migration_version(name)",
+                "private.statement_statistics()",
+                "private.statement_statistics_state()",
+                "private.create_audit_partitions()",
+                "private.delete_expired_idempotency_keys(interval)",
+            ),
+            _OPERATIONS,
         )
         | {
             "private.tg_businesses_timezone()": "the schema comes from the directory and is"

@@ -151,6 +151,7 @@ GATES = (
             "authenticated USAGE": "policies, defaults and checks call functions there",
             "service_role USAGE": "the same defaults and checks",
             "integrator USAGE": "types of the functions it may execute",
+            "app_ro USAGE": "for logins of analytics: five functions that answer with numbers",
         },
     ),
     Gate(

@@ -51,6 +51,7 @@ GATES = (
         select c.oid::regclass || ' reads ' || r.oid::regclass from {_DEPENDS}
         join pg_class r on d.refclassid = 'pg_class'::regclass and r.oid = d.refobjid
         where {{ours}} and c.relkind = 'v' and r.relnamespace = 'private'::regnamespace
+          and r.oid <> c.oid
         """,
         (
             Plant(
@@ -59,6 +60,10 @@ GATES = (
                 "peek reads private.user_access",
             ),
         ),
+        {
+            "private.query_log reads private.query_samples": "for operators; no role of the API"
+            " may select it",
+        },
     ),
     Gate(
         "views call definer functions that were reviewed",
