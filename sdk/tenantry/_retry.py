@@ -13,11 +13,12 @@ _CAP = 8.0
 #: A server that asks for more patience than this, in seconds, gets none: the caller decides.
 _LONGEST_WAIT = 60.0
 
-_RETRIED_STATUS = frozenset({408, 429, 502, 503, 504})
-#: The server refused before it began (RFC 9110, 15.5.9; RFC 6585, 4).
-_NOT_BEGUN_STATUS = frozenset({408, 429})
-#: Rolled back as a whole (SQLSTATE 40001, 40P01), or never given a connection (PostgREST, Errors).
-_NOT_APPLIED_CODES = frozenset({"40001", "40P01", "PGRST000", "PGRST002", "PGRST003"})
+_RETRIED_STATUS = frozenset({408, 421, 429, 502, 503, 504})
+#: The server refused before it began (RFC 9110, 15.5.9 and 15.5.20; RFC 6585, 4).
+_NOT_BEGUN_STATUS = frozenset({408, 421, 429})
+#: Rolled back as a whole (SQLSTATE 40001, 40P01, our PT503 while a business is being moved), or
+#: never given a connection (PostgREST, Errors).
+_NOT_APPLIED_CODES = frozenset({"40001", "40P01", "PT503", "PGRST000", "PGRST002", "PGRST003"})
 
 
 class Safety(enum.Enum):

@@ -61,14 +61,14 @@ class Place:
         )
 
     def rows(self, table: str, business_id: Any = None) -> list[dict[str, Any]]:
-        query = sql.SQL("select * from {} where business_id = coalesce(%s, business_id)")
+        text = sql.SQL("select * from {} where business_id = coalesce(%s, business_id)")
+        query = text.format(sql.Identifier(self.schema, table))
         with self.connect() as connection:
-            query = query.format(sql.Identifier(self.schema, table))
             return connection.execute(query, [business_id]).fetchall()
 
     def execute(self, query: str, *arguments: object) -> None:
         with self.connect() as connection:
-            connection.execute(query, arguments)  # type: ignore[arg-type]
+            connection.execute(query.encode(), arguments)
 
 
 class Fleet:
