@@ -64,6 +64,7 @@ _BY_STATUS: Mapping[int, type[errors.APIError]] = {
     409: errors.Conflict,
     421: errors.BusinessMoving,  # the gateway looked twice and missed it
     422: errors.ValidationError,
+    423: errors.PermissionDenied,  # suspended by the operator
     429: errors.RateLimited,
 }
 
@@ -151,8 +152,6 @@ def error_of(
 def _kind(status: int, problem: Problem) -> type[errors.APIError]:
     if (reason := problem.reason or "") in _BY_REASON:
         return _BY_REASON[reason]
-    if status == 403 and problem.message.startswith("Agency mismatch"):
-        return errors.NotInBusiness
     code = problem.code or ""
     kind = _BY_CODE.get(code)
     if kind is None and len(code) == 5 and code[:2] == "22":

@@ -14,8 +14,6 @@ declare
   v_webhook webhook_events;
   v_duplicate boolean := false;
 begin
-  -- Before looking at the home: a move that waits for the transactions of its beginning then waits for this one too.
-  perform pg_catalog.pg_current_xact_id();
   select * into v_connection from public.provider_connections c where c.id = ingest_webhook.connection_id and c.is_active;
   if found then
     select * into v_home from private.business_directory d where d.business_id = v_connection.business_id and d.is_readable;

@@ -87,9 +87,11 @@ class TestMoves:
         assert 3 <= naps[0] <= 3.5
         assert {r.headers["x-tenant"] for r in server.requests} == {BUSINESS}
 
-    def test_a_write_that_cannot_be_repeated_waits_too(self, client_of, naps) -> None:
-        """Refused before anything was done."""
-        client, server = client_of(failed(503, MOVING), failed(503, {"message": "No."}))
+    @pytest.mark.parametrize("code", ["PT503", "GW503"])
+    def test_a_write_that_cannot_be_repeated_waits_too(self, client_of, code) -> None:
+        """Refused before anything was done, by the database or by the gateway."""
+        answers = failed(503, MOVING | {"code": code}), failed(503, {"message": "No."})
+        client, server = client_of(*answers)
         with pytest.raises(errors.ServerError) as caught:
             client.send(client.rpc("anything", {}))
         # The second answer says nothing about what was done: final.

@@ -23,6 +23,7 @@ from tenantry._version import __version__
 from tenantry.errors import (
     APIError,
     AuthenticationError,
+    BusinessMoving,
     ConnectionError,  # noqa: A004
     Timeout,
     TransportError,
@@ -116,6 +117,7 @@ class AsyncTransport:
                     code=error_answer.code,
                     retry_after=retry_after(response.headers),
                     safety=request.safety,
+                    is_refused=isinstance(error_answer, BusinessMoving),
                 )
                 if wait is None:
                     raise error_answer
