@@ -18,8 +18,8 @@ from tenantry_cli.stack.database import drop_database
 from tenantry_functions.testing import FunctionHost
 
 pytest.importorskip("tenantry_cli.fleet.mover", reason="the mover is not in this version")
-from tenantry_cli.fleet.fleet import Fleet, Home  # noqa: E402
-from tenantry_cli.fleet.mover import move_tenant  # noqa: E402
+from tenantry_cli.fleet.fleet import Fleet, Home
+from tenantry_cli.fleet.mover import move_tenant
 
 Tenant = Any  # the class of the fixture `tenant`, see conftest.py
 ISOLATIONS = ("schema", "database", "pooled")
@@ -67,6 +67,7 @@ def bodies(fleet: Fleet, home: Home, business_id: Any) -> list[int]:
         return sorted(int(row[0]) for row in connection.execute(query, [business_id]))
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_and_nothing_is_stored_twice(tenant: Tenant, fleet: Fleet) -> None:
     organization = tenant.one(
         "select organization_id from businesses where id = %s", tenant.business_id
