@@ -78,8 +78,8 @@ class ApiCells:
             if persona.role not in one.execute:
                 return refused()
             if persona.role == "integrator":
-                is_closed = one.name == "ingest_webhook" and not business.takes_writes
-                return Expectation(sqlstate="PT404" if is_closed else None)
+                is_delivery = one.name == "ingest_webhook"
+                return Expectation(sqlstate=_refusal_of_events(business) if is_delivery else None)
             is_service = persona.role == "service_role"
             ends = Calls.SERVICE_ENDS if is_service else Calls.ENDS
             done = Expectation(sqlstate=ends.get(one.name))
@@ -291,3 +291,12 @@ class ApiCells:
             )
 
         return predict
+
+
+def _refusal_of_events(business: Business) -> str | None:
+    """What the webhook role is told when a delivery is not taken here; None when it is."""
+    if not business.is_active:
+        return "PT404"
+    if not business.is_here:
+        return "PT409"
+    return None if business.takes_writes else "PT503"

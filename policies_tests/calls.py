@@ -236,6 +236,7 @@ def _webhook_calls(tenant: Tenant) -> dict[str, Arguments]:
     connection = tenant.ids["provider_connections"]
     return {
         "webhook_connection": {"connection_id": connection},
+        "webhook_homes": {},
         "ingest_webhook": {
             "connection_id": connection, "provider_event_id": "new", "kind": "test",
             "payload": Jsonb({}), "events": Jsonb([]),

@@ -242,7 +242,11 @@ def test_webhooks_come_in_at_home_alone(places: Places) -> None:
         webhooks.execute(call.format("public").encode(), [connection, "at home"])
         with pytest.raises(psycopg.Error) as refused:
             webhooks.execute(call.format(PLACE).encode(), [connection, "not at home"])
-        assert refused.value.sqlstate == "PT404"
+        assert refused.value.sqlstate == "PT409"
+        places.move_home("public", "moving")
+        with pytest.raises(psycopg.Error) as refused:
+            webhooks.execute(call.format("public").encode(), [connection, "being moved"])
+        assert refused.value.sqlstate == "PT503"
         places.move_home(PLACE)
         webhooks.execute(call.format(PLACE).encode(), [connection, "at home now"])
 

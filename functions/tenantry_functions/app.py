@@ -22,12 +22,13 @@ from starlette.types import Receive, Scope, Send
 
 from tenantry_functions import logs
 from tenantry_functions.auth import KeySet, TokenVerifier
-from tenantry_functions.database import PostgresInbox, open_pool
+from tenantry_functions.database import PostgresInbox
 from tenantry_functions.errors import FunctionError, error_response
 from tenantry_functions.inbox import Inbox
 from tenantry_functions.kernel import Services, request_id_of
 from tenantry_functions.loader import LoadedFunction, load_functions
 from tenantry_functions.metrics import Metrics
+from tenantry_functions.places import open_places
 from tenantry_functions.settings import Settings
 from tenantry_functions.webhooks import Receiver
 from tenantry_functions.worker import RetryWorker
@@ -70,7 +71,10 @@ async def _start(stack: AsyncExitStack, settings: Settings, inbox: Inbox | None)
         aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar())
     )
     if inbox is None:
-        inbox = PostgresInbox(await stack.enter_async_context(open_pool(settings)))
+        inbox = PostgresInbox(
+            await stack.enter_async_context(open_places(settings)),
+            elsewhere_seconds=settings.elsewhere_retry_seconds,
+        )
     metrics = Metrics()
     worker = RetryWorker(
         inbox,

@@ -44,10 +44,10 @@ class FunctionError(Exception):
 class Unavailable(FunctionError):
     """We cannot do it now and stored nothing: 503, so that the caller tries again."""
 
-    def __init__(self, message: str, *, retry_after_seconds: int = 5) -> None:
-        super().__init__(
-            503, "unavailable", message, headers={"Retry-After": str(retry_after_seconds)}
-        )
+    def __init__(
+        self, message: str, *, code: str = "unavailable", retry_after_seconds: int = 5
+    ) -> None:
+        super().__init__(503, code, message, headers={"Retry-After": str(retry_after_seconds)})
 
 
 def error_response(error: FunctionError, request_id: str) -> Response:

@@ -17,6 +17,25 @@ from tenantry_functions.providers import Payload, Reading
 
 
 @dataclass(frozen=True, slots=True)
+class Home:
+    """Where the rows of a business are: one schema of one database.
+
+    Args:
+        state: of the placement; events are taken while it is `active`.
+        epoch: grows with every move, so that a home taken again is another one.
+    """
+
+    database: str
+    schema: str
+    state: str = "active"
+    epoch: int = 1
+
+    @property
+    def takes_events(self) -> bool:
+        return self.state == "active"
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
     """An account of a business at a provider."""
 
@@ -25,6 +44,7 @@ class Connection:
     provider: str
     account_ref: str
     secrets: tuple[str, ...] = field(repr=False)
+    home: Home
     is_active: bool = True
 
 
@@ -53,18 +73,21 @@ class Inbox(Protocol):
             Unavailable: the database does not answer.
         """
 
-    async def ingest(self, connection_id: UUID, reading: Reading, payload: Payload) -> Receipt:
-        """Store the request once and apply its events, in one transaction.
+    async def ingest(self, connection: Connection, reading: Reading, payload: Payload) -> Receipt:
+        """Store the request once, at the home of its business, and apply its events, in one
+        transaction.
 
         Raises:
             Unavailable: nothing is known to be stored; the provider must send again.
         """
 
     async def retry(self, limit: int) -> int:
-        """Apply up to `limit` stored events that failed before and are due; how many succeeded.
+        """Apply stored events that failed before and are due, up to `limit` at each home.
+
+        Returns how many succeeded. A home that does not answer is passed over.
 
         Raises:
-            Unavailable: the database does not answer.
+            Unavailable: the main database does not answer.
         """
 
 
@@ -96,7 +119,8 @@ class MemoryInbox:
 
     def connect(self, account_ref: str, *secrets: str, provider: str = "twilio") -> Connection:
         """Add a connection of a new business."""
-        connection = Connection(uuid4(), uuid4(), provider, account_ref, secrets)
+        home = Home("memory", "public")
+        connection = Connection(uuid4(), uuid4(), provider, account_ref, secrets, home)
         self.connections[connection.id] = connection
         return connection
 
@@ -109,14 +133,14 @@ class MemoryInbox:
         self._check()
         return self.connections.get(connection_id)
 
-    async def ingest(self, connection_id: UUID, reading: Reading, payload: Payload) -> Receipt:
+    async def ingest(self, connection: Connection, reading: Reading, payload: Payload) -> Receipt:
         self._check()
-        key = (connection_id, reading.event_id)
+        key = (connection.id, reading.event_id)
         if before := self.webhooks.get(key):
             first = before.receipt
             return Receipt(first.event_id, True, first.status, first.results)
         receipt = Receipt(str(uuid4()), False, "processed", self._results(reading.events))
-        self.webhooks[key] = StoredWebhook(connection_id, reading, payload, receipt)
+        self.webhooks[key] = StoredWebhook(connection.id, reading, payload, receipt)
         return receipt
 
     async def retry(self, limit: int) -> int:

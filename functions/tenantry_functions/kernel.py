@@ -35,11 +35,11 @@ from tenantry_functions.webhooks import Delivery, Receiver
 Auth = Literal["user", "webhook", "publishable", "secret", "none"]
 
 _log = logging.getLogger("tenantry.functions")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_HARMLESS = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # What supabase-js, supabase-py and our SDK send to functions.
 _ALLOWED_HEADERS = (
     "authorization, apikey, content-type, idempotency-key, x-request-id, x-client-info, x-region, "
-    "x-retry-count, x-supabase-api-version, traceparent, tracestate, baggage"
+    "x-retry-count, x-supabase-api-version, x-tenant, traceparent, tracestate, baggage"
 )
 
 
@@ -69,6 +69,8 @@ class Context:
     Args:
         path: what follows the function's name in the URL, without slashes around it.
         body: the whole body, within the function's limit.
+        tenant: what the request's X-Tenant header names, an id or a slug; `rest` sends it on. It
+            says where to look and gives no right.
     """
 
     request_id: str
@@ -76,6 +78,7 @@ class Context:
     path: str
     services: Services = field(repr=False)
     body: bytes = field(default=b"", repr=False)
+    tenant: str | None = None
     _caller: Caller | None = None
     _delivery: Delivery | None = None
 
@@ -96,10 +99,18 @@ class Context:
     @property
     def rest(self) -> RestClient:
         """The API acting as the caller; only with auth="user"."""
-        base_url = self.services.settings.postgrest_url
-        if base_url is None:
-            raise RuntimeError("FUNCTIONS_POSTGREST_URL is not set")
-        return RestClient(self.services.http, base_url, self.caller.token, self.request_id)
+        settings = self.services.settings
+        if settings.rest_url is None:
+            raise RuntimeError("FUNCTIONS_REST_URL is not set")
+        headers = {
+            "Authorization": f"Bearer {self.caller.token}",
+            "X-Request-Id": self.request_id,
+        }
+        if settings.publishable_keys:
+            headers["apikey"] = settings.publishable_keys[0]
+        if self.tenant is not None:
+            headers["X-Tenant"] = self.tenant
+        return RestClient(self.services.http, settings.rest_url, headers)
 
     def json(self) -> Any:
         """The body as strict JSON.
@@ -151,7 +162,13 @@ class EdgeFunction:
         self, name: str, path: str, request: Request, services: Services, limits: Limits
     ) -> Response:
         """Answer one request. Never raises."""
-        context = Context(request_id_of(request), name, path.strip("/"), services)
+        context = Context(
+            request_id_of(request),
+            name,
+            path.strip("/"),
+            services,
+            tenant=_harmless(request.headers.get("x-tenant", "")),
+        )
         logs.request_id.set(context.request_id)
         started = time.perf_counter()
         if request.method == "OPTIONS" and self.auth != "webhook":
@@ -221,5 +238,8 @@ class EdgeFunction:
 
 def request_id_of(request: Request) -> str:
     """The caller's own id, if it is harmless in a header and a log; else a new one."""
-    given = request.headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return _harmless(request.headers.get("x-request-id", "")) or uuid.uuid4().hex
+
+
+def _harmless(value: str) -> str | None:
+    return value if _HARMLESS.fullmatch(value) else None

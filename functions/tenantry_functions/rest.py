@@ -1,6 +1,7 @@
-"""The API as the caller: PostgREST with the user's own token, so that row security decides.
+"""The API as the caller: with the user's own token, so that row security decides.
 
-There is no other way to the tables from a function: no service role, no SQL.
+It is the API that users call, through the gateway, which knows where each business lives. There is
+no other way to the tables from a function: no service role, no SQL.
 """
 
 from __future__ import annotations
@@ -20,21 +21,20 @@ _SECONDS = 10.0
 
 
 class RestClient:
-    """PostgREST acting for one user during one request.
+    """The API acting for one user during one request.
 
     Numbers come back exact: a fraction is a Decimal, never a float.
+
+    Args:
+        headers: who calls, sent with every request; what a call gives cannot replace them.
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, base_url: str, token: str, request_id: str
+        self, session: aiohttp.ClientSession, base_url: str, headers: Mapping[str, str]
     ) -> None:
         self._session = session
         self._base_url = base_url
-        self._headers = {
-            "Authorization": f"Bearer {token}",
-            "Accept": "application/json",
-            "X-Request-Id": request_id,
-        }
+        self._headers = {"Accept": "application/json", **headers}
 
     async def rpc(self, function: str, **arguments: Any) -> Any:
         """Call a function of the API with named arguments.
@@ -68,7 +68,9 @@ class RestClient:
             FunctionError: see `rpc`.
         """
         data = None if body is None else json.dumps(body).encode()
-        sent = {**(headers or {}), **self._headers}
+        ours = {name.lower() for name in self._headers}
+        sent = {name: value for name, value in (headers or {}).items() if name.lower() not in ours}
+        sent |= self._headers
         if data is not None:
             sent["Content-Type"] = "application/json"
         try:
@@ -85,7 +87,7 @@ class RestClient:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unavailable("The API does not answer; try again in a moment.") from error
         if status >= 500:
-            raise Unavailable("The API has a problem of its own; try again in a moment.")
+            raise _trouble(content)
         value = _decode(content)
         if status >= 400:
             raise _refusal(status, value)
@@ -107,15 +109,34 @@ def _decode(content: bytes) -> Any:
         raise Unavailable("The API answered something that is not JSON.") from error
 
 
+def _trouble(content: bytes) -> Unavailable:
+    """What the caller cannot help: a move, or a fault of the API."""
+    try:
+        reason = _details(json.loads(content)).get("reason")
+    except ValueError:
+        reason = None
+    if reason == "moving":
+        return Unavailable(
+            "This business is being moved and can only be read for a moment; try again.",
+            code="moving",
+        )
+    return Unavailable("The API has a problem of its own; try again in a moment.")
+
+
+def _details(body: Any) -> dict[str, Any]:
+    """What errors raised by SQL say beside their message; the gateway's own are no text."""
+    details = body.get("details") if isinstance(body, dict) else None
+    try:
+        more = json.loads(details) if isinstance(details, str) else details
+    except ValueError:
+        more = None
+    return more if isinstance(more, dict) else {}
+
+
 def _refusal(status: int, body: Any) -> FunctionError:
     """PostgREST's {code, message, details, hint} in our words; see errors raised by SQL."""
     told = body if isinstance(body, dict) else {}
-    details = told.get("details")
-    try:
-        more = json.loads(details) if isinstance(details, str) else {}
-    except ValueError:
-        more = {}
-    more = more if isinstance(more, dict) else {}
+    more = _details(body)
     message = str(told.get("message") or "The API refused the request.")
     if hint := told.get("hint"):
         message = f"{message.rstrip()} {hint}"

@@ -27,11 +27,14 @@ class Settings:
     public_origin: str
     """Scheme, host and port under which providers reach us: the base of the URLs they sign."""
     database_url: str = field(repr=False)
-    """Login role `integrator`: it may execute the three webhook functions and nothing else."""
+    """The main database as login role `integrator`, which may execute the four webhook functions
+    and nothing else. Other databases of its server are reached by the same URL, but for the name.
+    """
     functions_dir: Path = _FOLDER_OF_FUNCTIONS
     only: tuple[str, ...] = ("*",)
     """Glob patterns of the functions to mount, for scaling them apart: `twilio-*`."""
-    postgrest_url: str | None = None
+    rest_url: str | None = None
+    """The API that users call, through the gateway: it knows where each business lives."""
     jwt_secret: str | None = field(default=None, repr=False)
     jwks_url: str | None = None
     jwt_issuer: str | None = None
@@ -46,6 +49,10 @@ class Settings:
     statement_timeout_ms: int = 5000
     retry_interval_seconds: float = 5.0
     retry_batch: int = 50
+    elsewhere_databases_max: int = 20
+    """Databases beside the main one with open connections at the same time."""
+    elsewhere_pool_max: int = 3
+    elsewhere_retry_seconds: float = 30.0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -60,7 +67,7 @@ class Settings:
             database_url=read.required("DATABASE_URL"),
             functions_dir=_folder(read.optional("DIR")),
             only=tuple(part.strip() for part in (read.optional("ONLY") or "*").split(",")),
-            postgrest_url=_base(read.optional("POSTGREST_URL")),
+            rest_url=_base(read.optional("REST_URL")),
             jwt_secret=_long_enough(read.optional("JWT_SECRET")),
             jwks_url=read.optional("JWKS_URL"),
             jwt_issuer=read.optional("JWT_ISSUER"),
@@ -73,6 +80,9 @@ class Settings:
             statement_timeout_ms=int(read.number("STATEMENT_TIMEOUT_MS", 5000, 50, 12_000)),
             retry_interval_seconds=read.number("RETRY_INTERVAL_SECONDS", 5.0, 0.05, 3600.0),
             retry_batch=int(read.number("RETRY_BATCH", 50, 1, 1000)),
+            elsewhere_databases_max=int(read.number("ELSEWHERE_DATABASES_MAX", 20, 1, 500)),
+            elsewhere_pool_max=int(read.number("ELSEWHERE_POOL_MAX", 3, 1, 100)),
+            elsewhere_retry_seconds=read.number("ELSEWHERE_RETRY_SECONDS", 30.0, 0.05, 3600.0),
         )
 
 

@@ -99,7 +99,7 @@ class Receiver:
                 field="AccountSid",
             )
         reading = _read(provider, payload)
-        receipt = await self.inbox.ingest(connection.id, reading, payload)
+        receipt = await self.inbox.ingest(connection, reading, payload)
         outcome = "duplicate" if receipt.duplicate else receipt.status
         self.metrics.webhook(provider.name, reading.kind, outcome)
         return Delivery(connection, route, payload, reading, receipt)

@@ -59,6 +59,28 @@ _EMPTIED = "only the column of its own is emptied; would become a row trigger on
 _APPLICATION = "a copied table takes no triggers: would become part of the functions that write it"
 _ONCE = "asked once per statement today; would be called without the sub-select"
 
+#: Neither: tables of the operator, which stay on the coordinator as they are.
+LOCAL_TABLES = dict.fromkeys(
+    (
+        "fleet_jobs",
+        "placement_databases",
+        "placement_moves",
+        "private.capacity_samples",
+        "private.maintenance_runs",
+        "private.maintenance_tasks",
+        "private.performance_benchmarks",
+        "private.placement_version",
+        "private.query_counters",
+        "private.query_samples",
+        "private.query_sampling",
+        "private.received_registries",
+        "private.registry_places",
+        "private.registry_tables",
+        "private.tenant_tables",
+    ),
+    "about the installation, not about a business: stays a local table of the coordinator",
+)
+
 GATES = (
     Gate(
         "citus: a table has a business or is copied to each node",
@@ -68,7 +90,7 @@ GATES = (
           where b.attrelid = c.oid and b.attname = 'business_id' and not b.attisdropped)
         """,
         (Plant("create table public.homeless (id uuid primary key)", "homeless"),),
-        REFERENCE_TABLES,
+        REFERENCE_TABLES | LOCAL_TABLES,
     ),
     Gate(
         "citus: business_id is never null",
@@ -313,7 +335,9 @@ GATES = (
                 "private.tg_guard_registry()",
                 "private.tg_permission_scope()",
                 "private.tg_permission_templates_known()",
+                "private.tg_placement_version()",
                 "private.tg_profiles_touch()",
+                "private.tg_registry_changed()",
                 "private.tg_roles_code()",
                 "private.tg_status()",
                 "tg_audit()",

@@ -216,6 +216,7 @@ GATES = (
         {
             "function webhook_connection(uuid)": "finds the business and the secrets of a"
                 " connection",
+            "function webhook_homes()": "says where deliveries may wait",
             "function ingest_webhook(uuid,text,text,jsonb,jsonb)": "stores a verified delivery",
             "function retry_webhook_events(integer)": "applies failed deliveries again",
         },

@@ -49,13 +49,22 @@ _BY_CODE: Mapping[str, type[errors.APIError]] = {
     "email_address_invalid": errors.ValidationError,
 }
 
+#: What the gateway and the database say about the home of a business.
+_BY_REASON: Mapping[str, type[errors.APIError]] = {
+    "agency_mismatch": errors.NotInBusiness,
+    "unknown_tenant": errors.UnknownBusiness,
+    "moving": errors.BusinessMoving,
+}
+
 _BY_STATUS: Mapping[int, type[errors.APIError]] = {
     401: errors.AuthenticationError,
     402: errors.PlanLimitExceeded,
     403: errors.PermissionDenied,
     404: errors.NotFound,
     409: errors.Conflict,
+    421: errors.BusinessMoving,  # the gateway looked twice and missed it
     422: errors.ValidationError,
+    423: errors.PermissionDenied,  # suspended by the operator
     429: errors.RateLimited,
 }
 
@@ -135,19 +144,21 @@ def error_of(
         "details": problem.details,
         "request_id": request_id,
     }
-    if issubclass(kind, errors.RateLimited):
+    if issubclass(kind, errors.RateLimited | errors.BusinessMoving):
         return kind(problem.message, retry_after=retry_after(headers), **rest)
     return kind(problem.message, **rest)
 
 
 def _kind(status: int, problem: Problem) -> type[errors.APIError]:
+    if (reason := problem.reason or "") in _BY_REASON:
+        return _BY_REASON[reason]
     code = problem.code or ""
     kind = _BY_CODE.get(code)
     if kind is None and len(code) == 5 and code[:2] == "22":
         kind = _BY_CODE["22"]
     if code == "42501":  # the server says 401 when nobody is signed in
         kind = errors.AuthenticationError if status == 401 else errors.PermissionDenied
-    if kind is errors.Conflict and (problem.reason or "").startswith("idempotency"):
+    if kind is errors.Conflict and reason.startswith("idempotency"):
         return errors.IdempotencyConflict
     if kind is not None:
         return kind

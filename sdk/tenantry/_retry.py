@@ -13,9 +13,9 @@ _CAP = 8.0
 #: A server that asks for more patience than this, in seconds, gets none: the caller decides.
 _LONGEST_WAIT = 60.0
 
-_RETRIED_STATUS = frozenset({408, 429, 502, 503, 504})
-#: The server refused before it began (RFC 9110, 15.5.9; RFC 6585, 4).
-_NOT_BEGUN_STATUS = frozenset({408, 429})
+_RETRIED_STATUS = frozenset({408, 421, 429, 502, 503, 504})
+#: The server refused before it began (RFC 9110, 15.5.9 and 15.5.20; RFC 6585, 4).
+_NOT_BEGUN_STATUS = frozenset({408, 421, 429})
 #: Rolled back as a whole (SQLSTATE 40001, 40P01), or never given a connection (PostgREST, Errors).
 _NOT_APPLIED_CODES = frozenset({"40001", "40P01", "PGRST000", "PGRST002", "PGRST003"})
 
@@ -43,9 +43,13 @@ class RetryPolicy:
         code: str | None,
         retry_after: float | None,
         safety: Safety,
+        is_refused: bool = False,
     ) -> float | None:
-        """Seconds to wait before the next attempt, or None to give up. `attempt` counts from 0."""
-        not_applied = status in _NOT_BEGUN_STATUS or code in _NOT_APPLIED_CODES
+        """Seconds to wait before the next attempt, or None to give up. `attempt` counts from 0.
+
+        With `is_refused` the server says itself that it did nothing.
+        """
+        not_applied = is_refused or status in _NOT_BEGUN_STATUS or code in _NOT_APPLIED_CODES
         worth_it = status in _RETRIED_STATUS or not_applied
         if attempt >= self.max_retries or not worth_it:
             return None

@@ -4,10 +4,16 @@
     ├── InvalidArgument        refused before sending: also a ValueError
     ├── NoBusinessChosen       a call that needs a business, before client.use(...)
     ├── APIError               the server answered with an error
-    │   ├── BadRequest  ValidationError  AuthenticationError  PermissionDenied  NotFound
+    │   ├── BadRequest  ValidationError  AuthenticationError
+    │   ├── PermissionDenied ── NotInBusiness
+    │   ├── NotFound ── UnknownBusiness
     │   ├── Conflict ── IdempotencyConflict
-    │   ├── PlanLimitExceeded  RateLimited  ServerError
+    │   ├── PlanLimitExceeded  RateLimited
+    │   ├── ServerError ── BusinessMoving
     │   └── UnexpectedResponse the answer was not what this version of the SDK can read
+    ├── FleetJobError          client.fleet.wait(...)
+    │   ├── FleetJobFailed     the job ended badly
+    │   └── FleetJobUnfinished it did not end in time
     └── TransportError         no answer
         ├── Timeout
         └── ConnectionError
@@ -19,17 +25,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 __all__ = [
     "APIError",
     "AuthenticationError",
     "BadRequest",
+    "BusinessMoving",
     "Conflict",
     "ConnectionError",
+    "FleetJobError",
+    "FleetJobFailed",
+    "FleetJobUnfinished",
     "IdempotencyConflict",
     "InvalidArgument",
     "NoBusinessChosen",
     "NotFound",
+    "NotInBusiness",
     "PermissionDenied",
     "PlanLimitExceeded",
     "RateLimited",
@@ -38,6 +50,7 @@ __all__ = [
     "Timeout",
     "TransportError",
     "UnexpectedResponse",
+    "UnknownBusiness",
     "ValidationError",
 ]
 
@@ -175,10 +188,22 @@ class PermissionDenied(APIError):
     remedy = "Ask an owner or admin of the business for the right."
 
 
+class NotInBusiness(PermissionDenied):
+    """The caller does not belong to the business that the request names."""
+
+    remedy = "Choose another with client.use(...); client.businesses.mine() lists yours."
+
+
 class NotFound(APIError):
     """There is no such record, or the caller may not see it: the two look the same on purpose."""
 
     remedy = "Check the id, and that client.use(...) chose its business."
+
+
+class UnknownBusiness(NotFound):
+    """There is no business, or no address of one, as the request names it."""
+
+    remedy = "Check the id or the host name; client.businesses.mine() lists yours."
 
 
 class Conflict(APIError):
@@ -211,8 +236,8 @@ class PlanLimitExceeded(APIError):
         return value if isinstance(value, int) else None
 
 
-class RateLimited(APIError):
-    """Too many requests; retries did not help, or would have had to wait too long.
+class _Later(APIError):
+    """The same request may succeed later.
 
     Attributes:
         retry_after: Seconds to wait as the server said, else None.
@@ -221,6 +246,14 @@ class RateLimited(APIError):
     def __init__(self, message: str, *, retry_after: float | None = None, **rest: Any) -> None:
         super().__init__(message, **rest)
         self.retry_after = retry_after
+
+
+class RateLimited(_Later):
+    """Too many requests; retries did not help, or would have had to wait too long.
+
+    Attributes:
+        retry_after: Seconds to wait as the server said, else None.
+    """
 
     @property
     def hint(self) -> str:
@@ -236,10 +269,49 @@ class ServerError(APIError):
     remedy = "Try again; if it stays, report the request id."
 
 
+class BusinessMoving(_Later, ServerError):
+    """The business is being moved to another home and can only be read for a moment.
+
+    Nothing was done. Requests that failed so are repeated while retries last.
+
+    Attributes:
+        retry_after: Seconds to wait as the server said, else None.
+    """
+
+    remedy = "Try again in a few seconds; reading works meanwhile."
+
+
 class UnexpectedResponse(APIError):
     """The answer is not what this version of the SDK can read."""
 
     remedy = "Check that the URL is the API's origin and that the SDK's version fits the server's."
+
+
+class FleetJobError(TenantryError):
+    """An operator's job did not come to its end.
+
+    Attributes:
+        job_id: `client.fleet.job(job_id)` tells how it stands.
+    """
+
+    def __init__(self, message: str, *, job_id: UUID) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+    def _facts(self) -> list[str]:
+        return [f"job {self.job_id}"]
+
+
+class FleetJobFailed(FleetJobError):
+    """The operator's worker could not do a job."""
+
+    remedy = "Mend what the message names and ask again; `tenantry fleet worker` has the log."
+
+
+class FleetJobUnfinished(FleetJobError):
+    """A job is not done yet; it goes on."""
+
+    remedy = "Wait again with client.fleet.wait(job_id); check that `tenantry fleet worker` runs."
 
 
 class TransportError(TenantryError):

@@ -7,7 +7,7 @@ values are open here (`Literal[...] | str`): a value added tomorrow does not bre
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BeforeValidator, SecretStr
@@ -27,6 +27,8 @@ __all__ = [
     "JSON",
     "AccessExplanation",
     "DepartmentAssignment",
+    "FleetJob",
+    "Isolation",
     "IssuedApiKey",
     "IssuedInvitation",
     "Member",
@@ -147,6 +149,34 @@ class IssuedApiKey(Row):
     key: SecretStr
     prefix: str
     valid_until: AwareDatetime | None = None
+
+
+#: Pooled (shared tables), a schema of its own, or a database of its own.
+Isolation = Literal["pooled", "schema", "database"]
+
+
+class FleetJob(Row):
+    """Work that an operator asked for; `tenantry fleet worker` does it.
+
+    Attributes:
+        kind: Such as `provision` or `move`.
+        progress: How far it got.
+        result: What came of it, when it is done.
+        error: Why it failed.
+    """
+
+    id: UUID
+    kind: str
+    arguments: dict[str, Any]
+    state: Literal["queued", "running", "done", "failed"] | str
+    progress: dict[str, Any]
+    result: dict[str, Any] | None = None
+    error: str | None = None
+    requested_by: str | None = None
+    attempts: int
+    created_at: AwareDatetime
+    started_at: AwareDatetime | None = None
+    finished_at: AwareDatetime | None = None
 
 
 class MyPermission(Row):

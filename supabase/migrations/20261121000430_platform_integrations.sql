@@ -89,9 +89,25 @@ comment on function public.connect_provider(uuid, text, text, text, text) is
   'Connects the business to an account at a provider (twilio: account SID and auth token), or rotates the secret of a connection; the secret before stays valid beside the new one. Needs integrations.write. The secret cannot be read back.';
 grant execute on function public.connect_provider(uuid, text, text, text, text) to authenticated, service_role;
 
+-- The events of a connection are kept where its business lives, and refer to it.
+create function private.tg_connections_elsewhere() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if exists (select 1 from private.business_directory d where d.business_id = old.business_id and d.database_name <> current_database())
+     and exists (select 1 from public.businesses b where b.id = old.business_id) then
+    perform private.fail('PT409', 'A connection whose events are kept in another database stays.', 'id', 'in_use', 'Set is_active to false instead.');
+  end if;
+  return old;
+end $$;
+comment on function private.tg_connections_elsewhere() is 'Keeps connections of businesses that live in another database, where the foreign key of their events cannot reach.';
+create trigger _300_elsewhere before delete on public.provider_connections
+  for each row execute function private.tg_connections_elsewhere();
+
 -- Definer because: the webhook role may read exactly this and nothing else.
 create function public.webhook_connection(connection_id uuid)
-returns table (business_id uuid, provider text, account_ref text, secrets text[], is_active boolean)
+returns table (business_id uuid, provider text, account_ref text, secrets text[], is_active boolean,
+  database_name text, schema_name text, state text, epoch integer)
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
@@ -99,14 +115,29 @@ begin
   select c.business_id, c.provider, c.account_ref,
     array(select s.secret from private.provider_secrets s
           where s.business_id = c.business_id and s.connection_id = c.id order by s.position),
-    c.is_active and d.is_readable
+    c.is_active and d.is_readable, p.database_name, p.schema_name, p.state, p.epoch
   from public.provider_connections c
   join private.business_directory d on d.business_id = c.business_id
+  join public.organization_placements p on p.organization_id = d.organization_id
   where c.id = webhook_connection.connection_id;
 end $$;
 comment on function public.webhook_connection(uuid) is
-  'What a webhook needs to verify a delivery: account and signing secrets of a connection. No row for an unknown id. For the role integrator only.';
+  'What a webhook needs to verify a delivery, and where to store it: account and signing secrets of a connection, and the home of its business. Asked in the main database. No row for an unknown id. For the role integrator only.';
 grant execute on function public.webhook_connection(uuid) to integrator;
+
+-- Definer because: the webhook role may not read the registry.
+create function public.webhook_homes() returns table (database_name text, schema_name text)
+language sql stable security definer set search_path = ''
+as $$
+  -- This place always: somebody has to notice here what rights have run out.
+  select current_database()::text, 'public'
+  union
+  select d.database_name, d.schema_name from private.business_directory d
+  where d.is_writable and exists (select 1 from public.provider_connections c where c.business_id = d.business_id)
+$$;
+comment on function public.webhook_homes() is
+  'Where deliveries may wait to be applied again: the homes of businesses with a connection that take writes now, so none that is being moved. Asked in the main database. For the role integrator only.';
+grant execute on function public.webhook_homes() to integrator;
 
 -- The registry of the pooled database is audited with the same trigger as tenant tables.
 call public.audit('public.businesses', business_column => 'id');

@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from tenantry_cli.testing import Database
-from tenantry_functions.inbox import Connection, MemoryInbox
+from tenantry_functions.inbox import Connection, Home, MemoryInbox
 from tenantry_functions.settings import Settings
 from tenantry_functions.testing import FunctionHost, local_settings, memory_host
 
@@ -65,7 +65,10 @@ class Tenant:
                 ACCOUNT,
                 self.SECRET,
             )["id"]
-        self.connection = Connection(connected, self.business_id, "twilio", ACCOUNT, (self.SECRET,))
+        home = Home(database.name, "public")
+        self.connection = Connection(
+            connected, self.business_id, "twilio", ACCOUNT, (self.SECRET,), home
+        )
         for kind in ("voice", "sms", "whatsapp"):
             self.add_channel(kind)
 

@@ -305,7 +305,7 @@ class TestContext:
         for name in ("caller", "delivery"):
             with pytest.raises(RuntimeError, match="only a function with"):
                 getattr(context, name)
-        with pytest.raises(RuntimeError, match="FUNCTIONS_POSTGREST_URL"):
+        with pytest.raises(RuntimeError, match="FUNCTIONS_REST_URL"):
             _ = context.rest
 
     def test_auth_and_provider_go_together(self) -> None:

@@ -15,6 +15,13 @@ from aiohttp import web
 from tenantry_functions.errors import FunctionError, Unavailable
 from tenantry_functions.rest import RestClient
 
+WHO = {
+    "Authorization": "Bearer the-users-token",
+    "X-Request-Id": "request-1",
+    "apikey": "the-publishable-key",
+    "X-Tenant": "acme",
+}
+
 
 class Api:
     """Answers as told on a free port, and remembers what it was asked."""
@@ -31,6 +38,7 @@ class Api:
                 "path": request.path_qs,
                 "authorization": request.headers.getall("authorization"),
                 "request_id": request.headers.get("x-request-id"),
+                "where": (request.headers.getall("apikey"), request.headers.getall("x-tenant")),
                 "body": await request.text(),
             }
         )
@@ -49,7 +57,7 @@ class Api:
         try:
             async with aiohttp.ClientSession() as session:
                 base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-                yield RestClient(session, base_url, "the-users-token", "request-1")
+                yield RestClient(session, base_url, WHO)
         finally:
             await runner.cleanup()
 
@@ -62,12 +70,14 @@ def test_the_users_token_travels() -> None:
             rows = await rest.select("customers", id="eq.a b&c", limit="1")
             assert rows == [{"balance": Decimal("12345678901234567.89")}]
             await rest.rpc("find_customer", phone="+14155550123")
-            spoof = {"Authorization": "Bearer other", "Prefer": "return=minimal"}
+            spoof = {"authorization": "Bearer other", "x-tenant": "other", "Prefer": "x=y"}
             await rest.request("PATCH", "customers", body={"a": 1}, headers=spoof)
 
     asyncio.run(scenario())
     assert {tuple(asked["authorization"]) for asked in api.asked} == {("Bearer the-users-token",)}
     assert {asked["request_id"] for asked in api.asked} == {"request-1"}
+    for asked in api.asked:
+        assert asked["where"] == (["the-publishable-key"], ["acme"])
     assert api.asked[0]["path"] == "/customers?id=eq.a+b%26c&limit=1"
     assert api.asked[1]["path"] == "/rpc/find_customer"
     assert api.asked[1]["body"] == '{"phone": "+14155550123"}'
@@ -128,10 +138,18 @@ def test_its_trouble_is_not_the_callers(status: int, body: str) -> None:
     assert error.status == 503
 
 
+@pytest.mark.parametrize(
+    "details", ['"{\\"reason\\":\\"moving\\"}"', '{"reason":"moving"}'], ids=["sql", "gateway"]
+)
+def test_a_business_that_is_being_moved(details: str) -> None:
+    error = refusal(503, f'{{"code":"PT503","message":"no","details":{details}}}')
+    assert (error.status, error.code, error.headers) == (503, "moving", {"Retry-After": "5"})
+
+
 def test_nobody_there() -> None:
     async def scenario() -> None:
         async with aiohttp.ClientSession() as session:
-            rest = RestClient(session, "http://127.0.0.1:1", "token", "request-1")
+            rest = RestClient(session, "http://127.0.0.1:1", WHO)
             with pytest.raises(Unavailable):
                 await rest.select("customers")
 

@@ -31,21 +31,22 @@ def test_the_most(tmp_path: Path) -> None:
         PUBLIC_ORIGIN="http://127.0.0.1:54321/",
         DIR=str(tmp_path),
         ONLY="twilio-*, whatsapp-cloud",
-        POSTGREST_URL="http://127.0.0.1:3000/",
+        REST_URL="http://127.0.0.1:54321/rest/v1/",
         JWT_SECRET="s" * 32,
         PUBLISHABLE_KEY="sb_publishable_1",
         ANON_KEY="anon",
         SECRET_KEY=" ",
         SERVICE_ROLE_KEY="service",
         POOL_MAX="4",
+        ELSEWHERE_DATABASES_MAX="7",
     )
     assert settings.public_origin == "http://127.0.0.1:54321"
     assert settings.functions_dir == tmp_path.resolve()
     assert settings.only == ("twilio-*", "whatsapp-cloud")
-    assert settings.postgrest_url == "http://127.0.0.1:3000"
+    assert settings.rest_url == "http://127.0.0.1:54321/rest/v1"
     assert settings.publishable_keys == ("sb_publishable_1", "anon")
     assert settings.secret_keys == ("service",)
-    assert settings.pool_max == 4
+    assert (settings.pool_max, settings.elsewhere_databases_max) == (4, 7)
 
 
 @pytest.mark.parametrize("name", ["PUBLIC_ORIGIN", "DATABASE_URL"])

@@ -17,9 +17,10 @@ import pytest
 from psycopg.rows import dict_row
 from twilio.request_validator import RequestValidator
 
+from tenantry import Tenantry
 from tenantry_cli.stack.control import RunningStack
 from tenantry_cli.testing import Database
-from tenantry_functions.testing import encode_form
+from tenantry_functions.testing import encode_form, local_settings, memory_host
 
 pytestmark = pytest.mark.stack
 
@@ -119,3 +120,58 @@ def test_the_example_of_the_readme(local_stack: RunningStack, line: Any, name: s
     )
     assert done.stdout.startswith("HTTP/1.1 200"), done.stdout
     assert len(line.rows("webhook_events")) == 1
+
+
+MINE = """
+from starlette.responses import JSONResponse
+
+from tenantry_functions import edge
+
+
+@edge(auth="user")
+async def handler(ctx, request):
+    businesses = await ctx.rest.select("businesses", select="id,name")
+    customer = await ctx.rest.rpc(
+        "create_customer", business_id=businesses[0]["id"], first_name="Ana"
+    )
+    return JSONResponse({"businesses": businesses, "customer": customer["display_name"]})
+"""
+
+
+def test_a_function_calls_the_gateway_as_its_user(
+    local_stack: RunningStack, tmp_path: Path
+) -> None:
+    keys = local_stack.keys
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "main.py").write_text(MINE)
+    (folder / "function.toml").write_text('description = "What is mine."\nauth = "user"\n')
+    settings = local_settings(
+        functions_dir=tmp_path,
+        rest_url=f"{local_stack.origin}/rest/v1",
+        jwt_secret=keys.jwt_secret,
+        publishable_keys=(keys.publishable_key,),
+    )
+    with Tenantry(local_stack.origin, keys.publishable_key) as user:
+        user.auth.sign_up(email="function@example.test", password="long enough for a test")
+        organization = user.organizations.create(name="Mine")
+        business = user.businesses.create(
+            organization_id=organization.id,
+            name="Mine",
+            timezone="UTC",
+            country="US",
+            currency="USD",
+        )
+        session = user.auth.session
+        assert session is not None
+        token = [("authorization", f"Bearer {session.access_token}")]
+        with memory_host(settings=settings) as host:
+            for tenant in ([], [("x-tenant", str(business.id))]):
+                answer = host.call("mine", headers=[*token, *tenant])
+                assert (answer.status, answer.json()) == (
+                    200,
+                    {
+                        "businesses": [{"id": str(business.id), "name": "Mine"}],
+                        "customer": "Ana",
+                    },
+                )

@@ -16,7 +16,7 @@ from tenantry._generated import arguments
 RESOURCES = [
     "auth", "organizations", "businesses", "members", "customers", "channels", "calls",
     "conversations", "messages", "metrics", "roles", "departments", "shares", "access", "api_keys",
-    "sessions", "domains",
+    "sessions", "domains", "fleet",
 ]  # fmt: skip
 
 

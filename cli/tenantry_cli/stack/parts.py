@@ -204,7 +204,7 @@ def functions_part(stack: Stack) -> Part:
     environment = stack.environment(
         FUNCTIONS_DATABASE_URL=stack.server.url(user="integrator"),
         FUNCTIONS_PUBLIC_ORIGIN=os.environ.get("FUNCTIONS_PUBLIC_ORIGIN", stack.origin),
-        FUNCTIONS_POSTGREST_URL=f"http://127.0.0.1:{stack.ports.postgrest}",
+        FUNCTIONS_REST_URL=f"http://127.0.0.1:{stack.ports.api}/rest/v1",
         FUNCTIONS_JWT_SECRET=stack.keys.jwt_secret,
         FUNCTIONS_PUBLISHABLE_KEY=stack.keys.publishable_key,
         FUNCTIONS_ANON_KEY=stack.keys.anon_key,

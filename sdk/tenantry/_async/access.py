@@ -20,7 +20,7 @@ class AsyncAccess(AsyncResource):
         query = self._client.rpc("my_permissions")
         if not everywhere:
             query = query.eq("business_id", str(self._business_id))
-        reply = await self._send(query)
+        reply = await self._send(query, in_business=not everywhere)
         return reply.many(MyPermission)
 
     async def explain(

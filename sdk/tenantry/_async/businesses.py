@@ -18,6 +18,8 @@ from tenantry.models import Business, BusinessStatus, MyBusiness
 class AsyncBusinesses(AsyncResource):
     """Businesses of the signed-in user, across organizations."""
 
+    _in_business = False
+
     async def create(
         self,
         *,

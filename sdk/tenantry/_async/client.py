@@ -23,6 +23,7 @@ from tenantry._async.conversations import AsyncConversations
 from tenantry._async.customers import AsyncCustomers
 from tenantry._async.departments import AsyncDepartments
 from tenantry._async.domains import AsyncDomains
+from tenantry._async.fleet import AsyncFleet
 from tenantry._async.members import AsyncMembers
 from tenantry._async.messages import AsyncMessages
 from tenantry._async.metrics import AsyncMetrics
@@ -182,6 +183,11 @@ class AsyncTenantry:
         """Daily figures of the business in use."""
         return AsyncMetrics(self)
 
+    @functools.cached_property
+    def fleet(self) -> AsyncFleet:
+        """Where organizations live: for operators, with the secret key."""
+        return AsyncFleet(self)
+
     # Choosing.
 
     async def use(self, business: str | UUID) -> Business:
@@ -253,7 +259,8 @@ class AsyncTenantry:
         if repeatable is None:
             repeatable = builder.request.http_method in ("GET", "HEAD", "PATCH", "DELETE")
         safety = Safety.REPEATABLE if repeatable else Safety.ONCE
-        return await self._transport.send(request_of(builder, safety), self._options)
+        request = request_of(builder, safety, in_business=True)
+        return await self._transport.send(request, self._options)
 
     # Closing.
 

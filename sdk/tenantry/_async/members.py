@@ -149,7 +149,9 @@ class AsyncMembers(AsyncResource):
             Conflict: You are a member already.
         """
         arguments = {"token": token}
-        reply = await self._call("accept_invitation", arguments, returns=BusinessMembership)
+        reply = await self._call(
+            "accept_invitation", arguments, returns=BusinessMembership, in_business=False
+        )
         return reply.one(BusinessMembership)
 
     async def change_roles(

@@ -16,6 +16,8 @@ from tenantry.models import Organization
 class AsyncOrganizations(AsyncResource):
     """Organizations of the signed-in user."""
 
+    _in_business = False
+
     async def create(
         self,
         *,

@@ -12,6 +12,8 @@ from tenantry.models import MySession
 class AsyncSessions(AsyncResource):
     """Open sessions of the signed-in user, in all applications."""
 
+    _in_business = False
+
     async def list(self) -> builtins.list[MySession]:
         """Your open sessions, newest first. Raises PermissionDenied for an API key."""
         reply = await self._call("my_sessions", {}, safety=self._repeatable)

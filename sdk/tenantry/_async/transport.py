@@ -23,6 +23,7 @@ from tenantry._version import __version__
 from tenantry.errors import (
     APIError,
     AuthenticationError,
+    BusinessMoving,
     ConnectionError,  # noqa: A004
     Timeout,
     TransportError,
@@ -38,7 +39,12 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.
 
 @dataclass(frozen=True)
 class Request:
-    """What to send. `signed` is False for requests that must not carry the user's token."""
+    """What to send.
+
+    Attributes:
+        signed: False for requests that must not carry the user's token.
+        in_business: The request is about the business in use: the gateway sends it to its home.
+    """
 
     method: str
     url: str
@@ -47,6 +53,7 @@ class Request:
     content: bytes | None = None
     safety: Safety = Safety.REPEATABLE
     signed: bool = True
+    in_business: bool = False
 
 
 class AsyncTransport:
@@ -110,6 +117,7 @@ class AsyncTransport:
                     code=error_answer.code,
                     retry_after=retry_after(response.headers),
                     safety=request.safety,
+                    is_refused=isinstance(error_answer, BusinessMoving),
                 )
                 if wait is None:
                     raise error_answer
@@ -121,6 +129,8 @@ class AsyncTransport:
     ) -> httpx.Response:
         headers = httpx.Headers(request.headers)
         headers.update(self._headers(request, request_id, attempt, token))
+        if request.in_business and options.business_id is not None:
+            headers["x-tenant"] = str(options.business_id)
         started = time.monotonic()
         try:
             response = await self.http.request(

@@ -21,7 +21,7 @@ class Access(Resource):
         query = self._client.rpc("my_permissions")
         if not everywhere:
             query = query.eq("business_id", str(self._business_id))
-        reply = self._send(query)
+        reply = self._send(query, in_business=not everywhere)
         return reply.many(MyPermission)
 
     def explain(

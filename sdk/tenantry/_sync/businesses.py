@@ -19,6 +19,8 @@ from tenantry.models import Business, BusinessStatus, MyBusiness
 class Businesses(Resource):
     """Businesses of the signed-in user, across organizations."""
 
+    _in_business = False
+
     def create(
         self,
         *,

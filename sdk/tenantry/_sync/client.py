@@ -34,6 +34,7 @@ from tenantry._sync.conversations import Conversations
 from tenantry._sync.customers import Customers
 from tenantry._sync.departments import Departments
 from tenantry._sync.domains import Domains
+from tenantry._sync.fleet import Fleet
 from tenantry._sync.members import Members
 from tenantry._sync.messages import Messages
 from tenantry._sync.metrics import Metrics
@@ -183,6 +184,11 @@ class Tenantry:
         """Daily figures of the business in use."""
         return Metrics(self)
 
+    @functools.cached_property
+    def fleet(self) -> Fleet:
+        """Where organizations live: for operators, with the secret key."""
+        return Fleet(self)
+
     # Choosing.
 
     def use(self, business: str | UUID) -> Business:
@@ -254,7 +260,8 @@ class Tenantry:
         if repeatable is None:
             repeatable = builder.request.http_method in ("GET", "HEAD", "PATCH", "DELETE")
         safety = Safety.REPEATABLE if repeatable else Safety.ONCE
-        return self._transport.send(request_of(builder, safety), self._options)
+        request = request_of(builder, safety, in_business=True)
+        return self._transport.send(request, self._options)
 
     # Closing.
 

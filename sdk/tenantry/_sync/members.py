@@ -148,7 +148,9 @@ class Members(Resource):
             Conflict: You are a member already.
         """
         arguments = {"token": token}
-        reply = self._call("accept_invitation", arguments, returns=BusinessMembership)
+        reply = self._call(
+            "accept_invitation", arguments, returns=BusinessMembership, in_business=False
+        )
         return reply.one(BusinessMembership)
 
     def change_roles(

@@ -17,6 +17,8 @@ from tenantry.models import Organization
 class Organizations(Resource):
     """Organizations of the signed-in user."""
 
+    _in_business = False
+
     def create(
         self,
         *,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def request_of(builder: Any, safety: Safety) -> Request:
+def request_of(builder: Any, safety: Safety, *, in_business: bool) -> Request:
     """The request that a postgrest builder has built; sending and reading it is ours."""
     config: RequestConfig[Any] = builder.request
     headers = httpx.Headers(config.headers)
@@ -44,6 +44,7 @@ def request_of(builder: Any, safety: Safety) -> Request:
         headers=headers,
         content=_json.encode(config.json) if has_body else None,
         safety=safety,
+        in_business=in_business,
     )
 
 
@@ -55,6 +56,8 @@ class Resource:
 
     #: For functions that read, set a state, or find what they made before.
     _repeatable = Safety.REPEATABLE
+    #: False where calls are not about the business in use: they work when it is gone, too.
+    _in_business = True
 
     @property
     def _business_id(self) -> UUID:
@@ -63,8 +66,16 @@ class Resource:
     def _table(self, name: str) -> SyncRequestBuilder:
         return self._client.from_(name)
 
-    def _send(self, builder: Any, safety: Safety = Safety.REPEATABLE) -> Reply:
-        request = request_of(builder, safety)
+    def _send(
+        self,
+        builder: Any,
+        safety: Safety = Safety.REPEATABLE,
+        *,
+        in_business: bool | None = None,
+    ) -> Reply:
+        if in_business is None:
+            in_business = self._in_business
+        request = request_of(builder, safety, in_business=in_business)
         return self._client._transport.send(request, self._client._options)
 
     def _call(
@@ -74,13 +85,14 @@ class Resource:
         *,
         returns: type[BaseModel] | None = None,
         safety: Safety = Safety.ONCE,
+        in_business: bool | None = None,
     ) -> Reply:
         """Call a database function. Arguments that are None are left to the function's defaults."""
         given = {name: value for name, value in arguments.items() if value is not None}
         builder = self._client.rpc(function, given)
         if returns is not None:
             builder.select(columns_of(returns))
-        return self._send(builder, safety)
+        return self._send(builder, safety, in_business=in_business)
 
     def _key(self, given: str | None) -> str | None:
         """The idempotency key of a write: the caller's, or our own when retries are on."""
@@ -171,7 +183,7 @@ class Resource:
         check_page_size(page_size)
         if after is not None:
             keyset.read_cursor(after)
-        request = request_of(query, Safety.REPEATABLE)
+        request = request_of(query, Safety.REPEATABLE, in_business=self._in_business)
         params = request.params.set("order", keyset.order).set("limit", page_size + 1)
 
         def fetch(cursor: str | None) -> Page[Model]:

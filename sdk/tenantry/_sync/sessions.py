@@ -13,6 +13,8 @@ from tenantry.models import MySession
 class Sessions(Resource):
     """Open sessions of the signed-in user, in all applications."""
 
+    _in_business = False
+
     def list(self) -> builtins.list[MySession]:
         """Your open sessions, newest first. Raises PermissionDenied for an API key."""
         reply = self._call("my_sessions", {}, safety=self._repeatable)

@@ -14,7 +14,7 @@ from tenantry._session import Session
 from tenantry._sync.client import Tenantry
 from tenantry.errors import TenantryError
 from tenantry.models import Message
-from tenantry.testing._server import FakeServer
+from tenantry.testing._server import SECRET_KEY, FakeServer
 
 _URL = "http://tenantry.test"
 _KEY = "sb_publishable_fake"
@@ -52,6 +52,7 @@ class FakeTenantry(_Fake, Tenantry):
         email: Who to be; made when unknown. `owner@demo.example` by default.
         now: A clock of your own. Times of rows come from it.
         api_key: Act with this key of the shared world instead of a user; see `as_api_key`.
+        operator: Act with the secret key instead of a user; see `as_operator`.
         options: As of `Tenantry`: `timeout`, `max_retries` (0 here), `on_response`.
     """
 
@@ -62,14 +63,16 @@ class FakeTenantry(_Fake, Tenantry):
         email: str | None = None,
         now: Callable[[], datetime.datetime] | None = None,
         api_key: SecretStr | str | None = None,
+        operator: bool = False,
         **options: Any,
     ) -> None:
         self.server = server or FakeServer(now)
         self._http = httpx.Client(transport=httpx.MockTransport(self.server))
         options = {"max_retries": 0, "api_key": api_key, **options}
-        super().__init__(_URL, _KEY, **options, http_client=self._http)
+        key = SECRET_KEY if operator else _KEY
+        super().__init__(_URL, key, **options, http_client=self._http)
         self._transport._owns_http = True  # so that closing the client closes it
-        if api_key is not None:
+        if operator or api_key is not None:
             return
         self.auth.restore(Session.model_validate(self.server.session_of(email)))
         if email is None and self.business_id is None:
@@ -82,6 +85,10 @@ class FakeTenantry(_Fake, Tenantry):
     def as_api_key(self, api_key: SecretStr | str, **options: Any) -> Self:
         """A client of the same world that acts with this API key, in its business."""
         return type(self)(server=self.server, api_key=api_key, **options)
+
+    def as_operator(self, **options: Any) -> Self:
+        """A client of the same world with the secret key: for `client.fleet` alone."""
+        return type(self)(server=self.server, operator=True, **options)
 
 
 class AsyncFakeTenantry(_Fake, AsyncTenantry):
@@ -94,14 +101,16 @@ class AsyncFakeTenantry(_Fake, AsyncTenantry):
         email: str | None = None,
         now: Callable[[], datetime.datetime] | None = None,
         api_key: SecretStr | str | None = None,
+        operator: bool = False,
         **options: Any,
     ) -> None:
         self.server = server or FakeServer(now)
         self._http = httpx.AsyncClient(transport=httpx.MockTransport(self.server))
         options = {"max_retries": 0, "api_key": api_key, **options}
-        super().__init__(_URL, _KEY, **options, http_client=self._http)
+        key = SECRET_KEY if operator else _KEY
+        super().__init__(_URL, key, **options, http_client=self._http)
         self._transport._owns_http = True  # so that closing the client closes it
-        if api_key is not None:
+        if operator or api_key is not None:
             return
         self.auth.restore(Session.model_validate(self.server.session_of(email)))
         if email is None and self.business_id is None:
@@ -114,3 +123,7 @@ class AsyncFakeTenantry(_Fake, AsyncTenantry):
     def as_api_key(self, api_key: SecretStr | str, **options: Any) -> Self:
         """A client of the same world that acts with this API key, in its business."""
         return type(self)(server=self.server, api_key=api_key, **options)
+
+    def as_operator(self, **options: Any) -> Self:
+        """A client of the same world with the secret key: for `client.fleet` alone."""
+        return type(self)(server=self.server, operator=True, **options)

@@ -54,6 +54,15 @@ _INJECTED: dict[type[errors.TenantryError], tuple[int, str]] = {
     errors.PlanLimitExceeded: (402, "PT402"),
     errors.RateLimited: (429, "PT429"),
     errors.ServerError: (503, "PGRST001"),
+    errors.BusinessMoving: (503, "PT503"),
+    errors.NotInBusiness: (403, "GW403"),
+    errors.UnknownBusiness: (404, "GW404"),
+}
+_REASONS: dict[type[errors.TenantryError], str] = {
+    errors.IdempotencyConflict: "idempotency_conflict",
+    errors.BusinessMoving: "moving",
+    errors.NotInBusiness: "agency_mismatch",
+    errors.UnknownBusiness: "unknown_tenant",
 }
 
 
@@ -70,8 +79,7 @@ def injected(
             "kind", f"{kind.__name__} cannot be brought about", hint="Give a concrete error class."
         )
     status, code = _INJECTED[kind]
-    reason = "idempotency_conflict" if kind is errors.IdempotencyConflict else "injected"
-    details = _json.encode({"reason": reason}).decode()
+    details = _json.encode({"reason": _REASONS.get(kind, "injected")}).decode()
     headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
     body = {"code": code, "message": message, "details": details, "hint": None}
     return httpx.Response(status, headers=headers, content=_json.encode(body))

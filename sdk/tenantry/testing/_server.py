@@ -15,9 +15,9 @@ import httpx
 
 from tenantry import _json
 from tenantry.errors import TenantryError
+from tenantry.testing import _fleet, _rights
 from tenantry.testing import _functions as functions
 from tenantry.testing import _people as people
-from tenantry.testing import _rights
 from tenantry.testing._figures import VIEWS, is_in
 from tenantry.testing._problems import Problem, injected
 from tenantry.testing._query import chosen, projected
@@ -26,6 +26,8 @@ from tenantry.testing._world import TABLES, Row, World, name_customer
 OWNER = "owner@demo.example"
 #: The password of every user the fake makes by itself.
 PASSWORD = "password"  # noqa: S105  of nobody
+#: The operator's.
+SECRET_KEY = "sb_secret_fake"  # noqa: S105  of nobody
 
 
 @dataclass(frozen=True)
@@ -178,8 +180,10 @@ class FakeServer:
     # Tables and functions.
 
     def _rest(self, path: str, request: httpx.Request, body: Any) -> Any:
-        caller = self._caller(request)
         params = request.url.params
+        if path in ("fleet_jobs", *(f"rpc/{name}" for name in _fleet.FUNCTIONS)):
+            return self._of_operator(path.removeprefix("rpc/"), request, body)
+        caller = self._caller(request)
         if path.startswith("rpc/"):
             return self._rpc(path.removeprefix("rpc/"), caller, body, params)
         if path not in TABLES and path not in VIEWS:
@@ -198,6 +202,16 @@ class FakeServer:
         if embed is not None:
             rows = [{**row, **embed(self.world, row)} for row in rows]
         return [projected(row, params) for row in rows]
+
+    def _of_operator(self, name: str, request: httpx.Request, body: Any) -> Any:
+        if request.headers["apikey"] != SECRET_KEY:
+            raise Problem("42501", f"permission denied for {name}")
+        if name != "fleet_jobs":
+            job = _fleet.FUNCTIONS[name](self.world, _typed(body))
+            return projected(job, request.url.params)
+        _fleet.work(self.world)
+        rows = chosen(self.world.rows[name], request.url.params)
+        return [projected(row, request.url.params) for row in rows]
 
     def _rpc(self, name: str, caller: _Caller, body: Row, params: httpx.QueryParams) -> Any:
         ours = {

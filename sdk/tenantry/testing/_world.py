@@ -58,6 +58,7 @@ TABLES: dict[str, tuple[type[Model], Row]] = {
     "access_control_lists": (models.AccessControlList, {}),
     "api_keys": (models.ApiKey, {}),
     "business_domains": (models.BusinessDomain, {}),
+    "fleet_jobs": (models.FleetJob, {"state": "queued", "progress": {}, "attempts": 0}),
 }  # fmt: skip
 
 
