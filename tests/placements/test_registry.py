@@ -330,8 +330,8 @@ def test_an_interrupted_job_is_done_again(fleet: Fleet, elsewhere: Tenant) -> No
     at_main(fleet, "update public.organizations set status = 'active' where status <> 'active'")
     with fleet.session() as main:
         states = main.execute(
-            "select state, error from public.fleet_jobs where arguments ->> 'tenant' = 'copperline' "
-            "order by attempts"
+            "select state, error from public.fleet_jobs "
+            "where arguments ->> 'tenant' = 'copperline' order by attempts"
         ).fetchall()
     assert [row["state"] for row in states] == ["done", "failed"]
 
