@@ -17,9 +17,10 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
+from tenantry_cli.fleet.fleet import Connection, Fleet
+from tenantry_cli.fleet.opening import open_fleet
 from tenantry_cli.main import app
 from tenantry_cli.migrate import apply_migrations, read_migrations
-from tenantry_cli.operations.places import Connection, Fleet
 from tenantry_cli.project import find_project
 from tenantry_cli.stack.database import (
     clone_database,
@@ -142,7 +143,7 @@ def counting_database() -> Iterator[Callable[[], Database]]:
 
 @pytest.fixture
 def fleet(story: Database) -> Fleet:
-    return Fleet(story.url())
+    return open_fleet(story.url())
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tenantry_cli.operations.places import Connection
+from tenantry_cli.fleet.fleet import Connection
 from tenantry_cli.stack.database import create_database, drop_database
 from tenantry_cli.testing import Database
 

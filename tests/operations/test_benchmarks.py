@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tenantry_cli.errors import TenantryError
+from tenantry_cli.fleet.fleet import Connection
 from tenantry_cli.operations.benchmarks import QUERIES, compare_with_last, run_benchmarks
-from tenantry_cli.operations.places import Connection
 
 from .conftest import COPPERLINE, DENTAL, PRINT, make_tenant_schema, scalar
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from tenantry_cli.operations.places import Fleet, list_databases
+from tenantry_cli.fleet.opening import open_fleet
+from tenantry_cli.operations.places import databases_of
 from tenantry_cli.project import find_project
 from tenantry_cli.stack.database import Server, drop_database
 from tenantry_cli.testing import Database
@@ -109,17 +110,16 @@ def shelf(told_database: Database, story: Database) -> Iterator[Database]:
 
 
 def test_databases_are_listed_once(story: Database, shelf: Database) -> None:
+    fleet = open_fleet(story.url())
+    assert databases_of(fleet) == [story.name, shelf.name]
     with connect(story) as connection:
-        assert list_databases(connection) == [story.name, shelf.name]
-        connection.execute("create table public.placement_databases (name text, kind text)")
         connection.execute(
-            "insert into public.placement_databases values (%s, 'main'), (%s, 'shelf'),"
-            " ('a_shelf', 'shelf')",
-            (story.name, shelf.name),
+            "insert into public.placement_databases (name, kind) values (%s, 'shelf'),"
+            " ('a_shelf', 'shelf'), ('a_template', 'template')",
+            (shelf.name,),
         )
-        assert list_databases(connection) == [story.name, "a_shelf", shelf.name]
-    with story.connect() as plain:
-        assert list_databases(plain) == [story.name, "a_shelf", shelf.name]
+    # Nobody can connect to a template.
+    assert databases_of(fleet) == [story.name, "a_shelf", shelf.name]
 
 
 def test_every_database_tells_of_its_own(
@@ -268,9 +268,6 @@ def test_benchmarks_are_compared(tenantry: Tenantry, story: Database) -> None:
     assert third.status == 0
 
 
-def test_the_fleet_connects_under_a_name_of_its_own(story: Database) -> None:
-    with Fleet(story.url()).connect() as connection:
-        name = connection.execute("select current_setting('application_name') as name").fetchone()
-        assert name == {"name": "tenantry operations"}
+def test_a_server_that_is_not_there_is_told() -> None:
     with pytest.raises(psycopg.OperationalError):
-        Fleet("host=127.0.0.1 port=1 user=postgres").connect()
+        open_fleet("host=127.0.0.1 port=1 user=postgres").connect()

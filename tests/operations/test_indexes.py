@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tenantry_cli.operations.places import Connection
+from tenantry_cli.fleet.fleet import Connection
 from tenantry_cli.testing import Database
 
 from .conftest import BLUEBIRD, make_tenant_schema

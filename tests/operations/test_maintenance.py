@@ -9,13 +9,14 @@ import psycopg
 import pytest
 
 from tenantry_cli.errors import TenantryError
+from tenantry_cli.fleet.fleet import Connection
+from tenantry_cli.fleet.opening import open_fleet
 from tenantry_cli.operations.maintenance import (
     SCHEDULES,
     maintenance_status,
     run_due_maintenance,
     run_maintenance,
 )
-from tenantry_cli.operations.places import Connection, Fleet
 from tenantry_cli.operations.scheduling import schedule_with_pg_cron, unschedule_with_pg_cron
 from tenantry_cli.operations.upkeep import TASKS
 from tenantry_cli.testing import Database
@@ -131,12 +132,12 @@ def test_two_runners_never_run_together(owner: Connection, story: Database) -> N
         other.execute("select pg_advisory_lock(hashtextextended('tenantry maintenance', 0))")
         assert run_maintenance(owner, SCHEDULES, only_due=True) is None
         assert owner.execute("select private.run_due_tasks()").fetchall() == []
-        assert run_due_maintenance(Fleet(story.url())).found == {story.name: None}
+        assert run_due_maintenance(open_fleet(story.url())).found == {story.name: None}
     assert _run(owner)
 
 
 def test_a_task_runs_once_however_many_runners_there_are(story: Database) -> None:
-    fleet = Fleet(story.url())
+    fleet = open_fleet(story.url())
     threads = [threading.Thread(target=run_due_maintenance, args=(fleet,)) for _ in range(4)]
     for thread in threads:
         thread.start()

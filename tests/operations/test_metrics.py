@@ -12,8 +12,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tenantry_cli.errors import TenantryError
+from tenantry_cli.fleet.fleet import Connection, Fleet
+from tenantry_cli.fleet.opening import open_fleet
 from tenantry_cli.operations.metrics import collect, make_server, render
-from tenantry_cli.operations.places import Connection, Fleet
 from tenantry_cli.testing import Database
 
 from .conftest import COPPERLINE, connect, scalar
@@ -77,7 +78,7 @@ def test_what_is_not_known_is_left_out() -> None:
 
 
 def test_a_fleet_without_tenants_has_metrics_too(database: Database) -> None:
-    visited, rows = collect(Fleet(database.url()))
+    visited, rows = collect(open_fleet(database.url()))
     assert rows == []
     assert visited.failed == {}
     assert "tenantry_tenant_rows" in render(rows)
@@ -132,7 +133,7 @@ def test_a_database_that_is_gone_is_down(fleet: Fleet, owner: Connection) -> Non
 
 
 def test_without_the_main_database_the_scrape_fails(story: Database) -> None:
-    gone = Fleet(Database(story.server, "tenantry_nowhere").url())
+    gone = open_fleet(Database(story.server, "tenantry_nowhere").url())
     server = make_server(gone, "127.0.0.1:0", keep_seconds=1)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

@@ -8,7 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tenantry_cli.operations.places import Connection
+from tenantry_cli.fleet.fleet import Connection
 from tenantry_cli.stack.database import Server
 from tenantry_cli.testing import Database
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from tenantry_cli.operations.places import Connection
+from tenantry_cli.fleet.fleet import Connection
 from tenantry_cli.testing import Database
 
 from .conftest import BLUEBIRD, COPPERLINE, connect, make_tenant_schema, scalar, schema_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from tenantry_cli.fleet.fleet import Connection
 from tenantry_cli.operations.maintenance import run_maintenance
-from tenantry_cli.operations.places import Connection
 from tenantry_cli.operations.upkeep import reindex_indexes, vacuum_tables
 from tenantry_cli.testing import Database
 

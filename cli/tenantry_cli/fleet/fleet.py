@@ -67,13 +67,15 @@ class Fleet:
     #: Begins the names of all databases made here; two fleets on one server need two.
     prefix: str = "tenantry"
     tenants_per_shelf: int = TENANTS_PER_SHELF
+    #: The role that owns the databases and does everything here.
+    owner: str = "postgres"
     #: Kept open between uses: a worker visits the same places again and again.
     _open: dict[str, Connection] = field(default_factory=dict, compare=False, repr=False)
 
     def connect(self, database: str | None = None) -> Connection:
         """A new autocommit connection; the caller closes it."""
         return psycopg.connect(
-            self.server.url(database or self.main),
+            self.server.url(database or self.main, self.owner),
             autocommit=True,
             connect_timeout=5,
             row_factory=dict_row,
@@ -125,12 +127,17 @@ class Fleet:
     def places(self) -> list[str]:
         """The other databases of the fleet that are in use: shelves and databases of tenants."""
         with self.session() as main:
-            rows = main.execute(
-                "select name from public.placement_databases where kind = 'shelf' union "
-                "select database_name from public.organization_placements "
-                "where database_name <> current_database() and state <> 'provisioning' order by 1"
-            )
-            return [str(row["name"]) for row in rows]
+            return places(main)
+
+
+def places(main: Connection) -> list[str]:
+    """What `Fleet.places` says, on a connection to the main database."""
+    rows = main.execute(
+        "select name from public.placement_databases where kind = 'shelf' union "
+        "select database_name from public.organization_placements "
+        "where database_name <> current_database() and state <> 'provisioning' order by 1"
+    )
+    return [str(row["name"]) for row in rows if row["name"] != main.info.dbname]
 
 
 def _tenant(row: dict[str, Any]) -> Tenant:

@@ -10,6 +10,7 @@ from tenantry_cli.project import find_project
 from tenantry_cli.stack.control import require_running_stack, stack_server
 from tenantry_cli.stack.database import Server
 from tenantry_cli.stack.home import Home
+from tenantry_cli.stack.postgres import SUPERUSER
 
 
 def open_fleet(database_url: str | None, *, starting: bool = False) -> Fleet:
@@ -23,5 +24,12 @@ def open_fleet(database_url: str | None, *, starting: bool = False) -> Fleet:
         home = Home(project.home)
         server = stack_server(home) if starting else require_running_stack(home).server
         return Fleet(server, "postgres", migrations)
-    main = str(conninfo_to_dict(database_url).get("dbname") or "postgres")
-    return Fleet(Server.from_url(database_url), main, migrations)
+    parts = conninfo_to_dict(database_url)
+    user = str(parts.get("user") or "postgres")
+    return Fleet(
+        Server.from_url(database_url),
+        str(parts.get("dbname") or "postgres"),
+        migrations,
+        # A superuser only helps: what it made would not belong to the owner.
+        owner="postgres" if user == SUPERUSER else user,
+    )

@@ -19,10 +19,12 @@ from tenantry_cli.fleet.invitations import collect_invitations
 from tenantry_cli.fleet.jobs import requeue_interrupted, run_next_job
 from tenantry_cli.fleet.mover import clean_moves
 from tenantry_cli.fleet.registry import reconcile, send_due
+from tenantry_cli.operations.maintenance import run_due_maintenance
 
 RECONCILE_SECONDS = 300.0
 COLLECT_SECONDS = 5.0
 CLEAN_SECONDS = 60.0
+MAINTENANCE_SECONDS = 60.0
 #: Also without a notification: one may be lost with its connection.
 _LOOK_SECONDS = 1.0
 _AGAIN_SECONDS = 2.0
@@ -86,7 +88,7 @@ class Worker:
 
     def _jobs(self) -> None:
         fleet = self._make_fleet()
-        cleaned = 0.0
+        cleaned = maintained = 0.0
         while not self._stopping.is_set():
             try:
                 if not run_next_job(fleet):
@@ -94,6 +96,10 @@ class Worker:
                 if time.monotonic() - cleaned > CLEAN_SECONDS:
                     clean_moves(fleet)
                     cleaned = time.monotonic()
+                if time.monotonic() - maintained > MAINTENANCE_SECONDS:
+                    for database, problem in run_due_maintenance(fleet).failed.items():
+                        log.warning("maintenance of %s: %s", database, problem)
+                    maintained = time.monotonic()
             except Exception:
                 log.exception("work was interrupted; it goes on")
                 self._stopping.wait(_AGAIN_SECONDS)

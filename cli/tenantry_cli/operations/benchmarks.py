@@ -15,7 +15,7 @@ from uuid import uuid4
 from psycopg import sql
 
 from tenantry_cli.errors import TenantryError
-from tenantry_cli.operations.places import Connection
+from tenantry_cli.fleet.fleet import Connection
 
 Row = dict[str, Any]
 

@@ -11,7 +11,8 @@ from typing import Any
 import psycopg
 
 from tenantry_cli.errors import TenantryError
-from tenantry_cli.operations.places import Connection, Fleet, Visited, explain, visit
+from tenantry_cli.fleet.fleet import Connection, Fleet
+from tenantry_cli.operations.places import Visited, explain, visit
 from tenantry_cli.operations.upkeep import TASKS
 
 SCHEDULES = ("minutely", "daily", "weekly", "monthly")

@@ -13,8 +13,9 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, gener
 from prometheus_client.core import GaugeMetricFamily
 
 from tenantry_cli.errors import TenantryError
+from tenantry_cli.fleet.fleet import Fleet
 from tenantry_cli.operations import reports
-from tenantry_cli.operations.places import Fleet, Visited
+from tenantry_cli.operations.places import Visited
 
 _LABELS = ("organization", "organization_id", "isolation", "database", "schema")
 _STATES = (

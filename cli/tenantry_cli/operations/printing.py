@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tenantry_cli.operations.places import Fleet, Visited, explain
+from tenantry_cli.fleet.fleet import Fleet
+from tenantry_cli.fleet.opening import open_fleet
+from tenantry_cli.operations.places import Visited, explain
 from tenantry_cli.output import Format, console, fail, plain_errors, progress
 
 DatabaseUrl = Annotated[
@@ -46,7 +48,7 @@ def operating(database_url: str | None, output: Format) -> Iterator[Fleet]:
         if output is Format.env:
             fail("--output must be pretty or json here")
         try:
-            yield Fleet.chosen(database_url)
+            yield open_fleet(database_url)
         except psycopg.OperationalError:
             raise
         except psycopg.Error as error:

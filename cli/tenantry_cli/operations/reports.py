@@ -6,7 +6,8 @@ from typing import Any
 
 from psycopg import sql
 
-from tenantry_cli.operations.places import Connection, Fleet, Visited, visit
+from tenantry_cli.fleet.fleet import Connection, Fleet
+from tenantry_cli.operations.places import Visited, visit
 
 Row = dict[str, Any]
 

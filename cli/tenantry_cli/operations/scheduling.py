@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tenantry_cli.errors import TenantryError
-from tenantry_cli.operations.places import Connection
+from tenantry_cli.fleet.fleet import Connection
 
 #: One job each minute does whatever is due, so that a server that was down makes up for it.
 JOB = "tenantry maintenance"

@@ -8,7 +8,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from tenantry_cli.operations.places import Connection, explain
+from tenantry_cli.fleet.fleet import Connection
+from tenantry_cli.operations.places import explain
 
 Result = dict[str, Any]
 

@@ -41,11 +41,13 @@ DURABLE_SETTINGS: Mapping[str, str] = {
     "log_line_prefix": "%m [%p] %q%u@%d ",
     "jit": "off",
     "autovacuum_naptime": "10s",  # plans are generic: they want fresh statistics soon
+    "shared_preload_libraries": "pg_stat_statements",  # as hosted; `tenantry monitor queries`
 }
 
 #: For databases that a test run throws away.
 THROWAWAY_SETTINGS: Mapping[str, str] = {
     **DURABLE_SETTINGS,
+    "shared_preload_libraries": "",
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
