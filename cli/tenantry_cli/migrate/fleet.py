@@ -1,0 +1,525 @@
+"""Migrating a fleet: all databases, and the schemas of organizations in them.
+
+Forwards the template goes first (whatever is made from now on is new), then the main database, then
+a few tenants as canaries, then everybody else. Backwards it is the other way round. A place is
+changed in one transaction; one that fails is noted and left as it was, the others go on, and the
+next run visits only what is behind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import sql
+
+from tenantry_cli.migrate.drift import note_catalogs
+from tenantry_cli.migrate.execution import StatementError
+from tenantry_cli.migrate.files import Migration, MigrationError
+from tenantry_cli.migrate.locks import keep_moves_away, lock_place
+from tenantry_cli.migrate.place import DatabaseState, Ledger, bring_up, read_state, roll_back
+from tenantry_cli.migrate.targets import (
+    Connect,
+    Connection,
+    Target,
+    Targets,
+    read_targets,
+    set_open,
+)
+from tenantry_cli.migrate.targets_record import forget_others, read_rows, write_row
+from tenantry_cli.migrate.tenant_plane import tenant_migrations
+
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run goes about it."""
+
+    #: Places worked on at once. Four keep two processor cores busy.
+    workers: int = 4
+    #: Tenants that go before the others; when one fails, the others are left alone.
+    canaries: int = 2
+    #: What waits longer for a table in use gives up and is tried again.
+    lock_timeout: str = "2s"
+    attempts: int = 3
+    #: Also apply files older than the newest applied.
+    include_all: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one place was left.
+
+    Args:
+        state: current, behind or failed; behind also where it was not its turn any more.
+        files: what was applied or taken back; in a dry run, what would be.
+    """
+
+    target: Target
+    state: str
+    version: str | None
+    files: tuple[str, ...] = ()
+    error: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass
+class Report:
+    """A whole run."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    #: Why the rest was left alone.
+    stopped: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def changed(self) -> list[Outcome]:
+        return [one for one in self.outcomes if one.files and one.error is None]
+
+    @property
+    def failed(self) -> list[Outcome]:
+        return [one for one in self.outcomes if one.state == "failed"]
+
+
+class Busy(MigrationError):
+    """Another run is working on the same place."""
+
+
+@dataclass
+class FleetMigration:
+    """Migrations of one fleet.
+
+    Args:
+        connect: opens a connection to a database of the fleet, as its owner.
+        main: the database that holds the registry.
+        rollbacks: by version, see `read_rollbacks`.
+        on_outcome: told of every place as it is left, in the thread that called.
+    """
+
+    connect: Connect
+    main: str
+    migrations: Sequence[Migration]
+    rollbacks: dict[str, Migration] = field(default_factory=dict)
+    template: str = "tenantry_template"
+    options: Options = field(default_factory=Options)
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None
+    on_plan: Callable[[int], None] = lambda count: None
+
+    # The three commands ---------------------------------------------------------------------------
+
+    def up(self, tenant: str | None = None, *, dry_run: bool = False) -> Report:
+        """Apply what is missing everywhere, or at the home of one organization (id as text).
+
+        Raises MigrationError when nothing was begun: a home is being moved, the tenant is unknown.
+        """
+        started = time.monotonic()
+        with self._session() as (main, targets):
+            if dry_run:
+                report = self._dry(main, targets, tenant, lambda t, s: self._pending(t, s))
+            else:
+                with keep_moves_away(main):
+                    report = self._up(main, targets, tenant)
+        report.seconds = time.monotonic() - started
+        return report
+
+    def rollback(self, goal: str, tenant: str | None = None, *, dry_run: bool = False) -> Report:
+        """Take back everything after version `goal`, everywhere or of one organization.
+
+        Raises MigrationError when nothing was begun, as for a migration without a rollback.
+        """
+        started = time.monotonic()
+        with self._session() as (main, targets):
+            if dry_run:
+                report = self._dry(main, targets, tenant, lambda t, s: self._undo(t, s, goal))
+            else:
+                with keep_moves_away(main):
+                    report = self._rollback(main, targets, tenant, goal)
+        report.seconds = time.monotonic() - started
+        return report
+
+    # Forwards -------------------------------------------------------------------------------------
+
+    def _up(self, main: Connection, targets: Targets, tenant: str | None) -> Report:
+        report = Report()
+        chosen = self._chosen(targets, tenant)
+        states = self._survey(targets, chosen)
+        work = {one: self._pending(one, states) for one in chosen if not states.is_unfinished(one)}
+        due = [one for one, files in work.items() if files is None or files]
+        self.on_plan(len(due))
+        run = _Run(self, main, report, states)
+        run.note_current([one for one in work if one not in due], tenant is None)
+
+        for target in (targets.template, targets.main):
+            if target in due and not run.now(target, self._bring_up):
+                report.stopped = f"{target.name} failed: nothing after it was begun"
+                return run.finish(targets)
+        rest = [one for one in due if one not in (targets.template, targets.main)]
+        for canary in _canaries(rest, self.options.canaries if tenant is None else 0):
+            for target in (
+                *(
+                    d
+                    for d in rest
+                    if canary.schema and d.schema is None and d.database == canary.database
+                ),
+                canary,
+            ):
+                if target in run.done:
+                    continue
+                if not run.now(target, self._bring_up):
+                    report.stopped = (
+                        f"{target.name}, a canary, failed: the other tenants were left alone"
+                    )
+                    run.leave([one for one in rest if one not in run.done])
+                    return run.finish(targets)
+        run.fan_out(
+            [one for one in rest if one not in run.done], self._bring_up, databases_first=True
+        )
+        return run.finish(targets)
+
+    def _bring_up(self, target: Target) -> Outcome:
+        def apply(connection: Connection, ledger: Ledger) -> tuple[Migration, ...]:
+            pending = self._checked(target, ledger)
+            bring_up(connection, target.schema, pending)
+            return tuple(pending)
+
+        return self._at(target, apply)
+
+    def _checked(self, target: Target, ledger: Ledger) -> list[Migration]:
+        """What is pending; raises MigrationError where it may not be applied."""
+        pending = ledger.pending(self._files(target))
+        newest = ledger.newest or ""
+        late = [one.label for one in pending if one.version < newest]
+        if late and not self.options.include_all:
+            raise MigrationError(
+                f"older than the newest applied migration: {', '.join(late)}. Give them a later "
+                "time stamp, or apply them anyway with --include-all"
+            )
+        return pending
+
+    # Backwards ------------------------------------------------------------------------------------
+
+    def _rollback(
+        self, main: Connection, targets: Targets, tenant: str | None, goal: str
+    ) -> Report:
+        report = Report()
+        chosen = self._chosen(targets, tenant, with_shelf=False)
+        states = self._survey(targets, chosen)
+        due = [
+            one
+            for one in chosen
+            if not states.is_unfinished(one) and self._undo(one, states, goal) != []
+        ]
+        self.on_plan(len(due))
+        run = _Run(self, main, report, states)
+
+        def take_back(target: Target) -> Outcome:
+            def undo(connection: Connection, ledger: Ledger) -> tuple[Migration, ...]:
+                pairs = self._pairs(ledger.applied_after(goal, self._files(target)))
+                remaining = [one for one in self._files(target) if one.version <= goal]
+                roll_back(connection, target.schema, pairs, remaining)
+                return tuple(migration for migration, _ in pairs)
+
+            return self._at(target, undo)
+
+        last = [one for one in (targets.main, targets.template) if one in due]
+        rest = [one for one in due if one not in last]
+        for canary in _canaries(rest, self.options.canaries if tenant is None else 0):
+            if not run.now(canary, take_back):
+                report.stopped = f"{canary.name}, a canary, failed: everybody else was left alone"
+                run.leave([one for one in due if one not in run.done])
+                return run.finish(targets)
+        run.fan_out([one for one in rest if one not in run.done], take_back, databases_first=False)
+        if report.failed and last:
+            report.stopped = "the main database and the template wait until no place fails"
+            run.leave(last)
+            return run.finish(targets)
+        for target in last:
+            run.now(target, take_back)
+        return run.finish(targets)
+
+    def _pairs(self, undo: Sequence[Migration]) -> list[tuple[Migration, Migration]]:
+        if missing := [one.label for one in undo if one.version not in self.rollbacks]:
+            raise MigrationError(
+                f"no rollback for {', '.join(missing)}: run `python tools/generate_rollbacks.py`"
+            )
+        return [(one, self.rollbacks[one.version]) for one in undo]
+
+    # Places ---------------------------------------------------------------------------------------
+
+    def _files(self, target: Target) -> Sequence[Migration]:
+        return tenant_migrations(self.migrations) if target.schema else self.migrations
+
+    def _pending(self, target: Target, states: _States) -> list[str] | None:
+        ledger = states.ledger(target)
+        return (
+            None if ledger is None else [one.label for one in ledger.pending(self._files(target))]
+        )
+
+    def _undo(self, target: Target, states: _States, goal: str) -> list[str] | None:
+        ledger = states.ledger(target)
+        if ledger is None:
+            return None
+        undo = ledger.applied_after(goal, self._files(target))
+        return [one.label for one, _ in self._pairs(undo)]
+
+    def _chosen(
+        self, targets: Targets, tenant: str | None, *, with_shelf: bool = True
+    ) -> list[Target]:
+        if tenant is None:
+            return targets.all()
+        own = [one for one in targets.all() if str(one.organization_id) == tenant]
+        if not own:
+            raise MigrationError(
+                f"organization {tenant} has no place of its own: pooled tenants are migrated with "
+                "the main database, by `tenantry migrate up` or --all"
+            )
+        shelves = [
+            one for one in targets.databases if one.database == own[0].database and own[0].schema
+        ]
+        return [*(shelves if with_shelf else []), *own]
+
+    def _survey(self, targets: Targets, chosen: Sequence[Target]) -> _States:
+        """One query per database: what each has."""
+        schemas: dict[str, list[str]] = {one.database: [] for one in chosen}
+        for one in chosen:
+            if one.schema:
+                schemas[one.database].append(one.schema)
+
+        def ask(database: str) -> DatabaseState | str:
+            try:
+                with self.opened(database, targets) as connection:
+                    return read_state(connection, schemas[database])
+            except psycopg.Error as error:
+                return str(error).strip()
+
+        with ThreadPoolExecutor(self.options.workers) as pool:
+            states = _States(dict(zip(schemas, pool.map(ask, schemas), strict=True)))
+        self._refuse_old_code(states)
+        return states
+
+    def _refuse_old_code(self, states: _States) -> None:
+        newest = max((one.version for one in self.migrations), default="0", key=int)
+        for database, state in states.by_database.items():
+            if isinstance(state, DatabaseState) and int(state.compatible_from) > int(newest):
+                raise MigrationError(
+                    f"{database} needs code that knows migration {state.compatible_from}, and this "
+                    f"one knows no later than {newest}: install a newer version"
+                )
+
+    def _dry(
+        self,
+        main: Connection,
+        targets: Targets,
+        tenant: str | None,
+        files: Callable[[Target, _States], list[str] | None],
+    ) -> Report:
+        chosen = self._chosen(targets, tenant)
+        states = self._survey(targets, chosen)
+        report = Report()
+        for target in chosen:
+            listed, ledger = files(target, states), states.ledger(target)
+            state = "failed" if listed is None else "behind" if listed else "current"
+            version = ledger.newest if ledger else None
+            report.outcomes.append(
+                Outcome(target, state, version, tuple(listed or ()), states.error(target))
+            )
+        return report
+
+    def _at(
+        self, target: Target, act: Callable[[Connection, Ledger], tuple[Migration, ...]]
+    ) -> Outcome:
+        """Do something to one place, again while its locks are taken. Runs in a worker."""
+        started = time.monotonic()
+        version: str | None = None
+        for attempt in range(1, self.options.attempts + 1):
+            try:
+                with closing(self.connect(target.database)) as connection:
+                    connection.autocommit = True
+                    connection.execute(
+                        sql.SQL("set lock_timeout = {}").format(
+                            sql.Literal(self.options.lock_timeout)
+                        )
+                    )
+                    if not lock_place(connection, target.schema):
+                        raise Busy("another run is working on it")
+                    state = read_state(connection, [target.schema] if target.schema else [])
+                    ledger = state.schemas.get(target.schema) if target.schema else state.ledger
+                    if ledger is None:
+                        raise MigrationError(
+                            f"there is no schema {target.schema}, or it has no ledger"
+                        )
+                    version = ledger.newest
+                    files = act(connection, ledger)
+                    state = read_state(connection, [target.schema] if target.schema else [])
+                    ledger = state.schemas[target.schema] if target.schema else state.ledger
+                    labels = tuple(one.label for one in files)
+                    seconds = time.monotonic() - started
+                    current = "behind" if ledger.pending(self._files(target)) else "current"
+                    return Outcome(target, current, ledger.newest, labels, None, seconds)
+            except (MigrationError, psycopg.Error) as error:
+                waits = isinstance(error, Busy) or _sqlstate(error) == _LOCK_NOT_AVAILABLE
+                if not waits or attempt == self.options.attempts:
+                    seconds = time.monotonic() - started
+                    return Outcome(target, "failed", version, (), str(error).strip(), seconds)
+                time.sleep(0.1 * 2**attempt)
+        raise AssertionError("the last attempt returned")
+
+    @contextmanager
+    def _session(self) -> Iterator[tuple[Connection, Targets]]:
+        with closing(self.connect(self.main)) as main:
+            main.autocommit = True
+            yield main, read_targets(main, self.template)
+
+    @contextmanager
+    def opened(self, database: str, targets: Targets) -> Iterator[Connection]:
+        """A connection for reading, also to a database that is closed to others."""
+        with self.admitted(database, targets), closing(self.connect(database)) as connection:
+            connection.autocommit = True
+            yield connection
+
+    @contextmanager
+    def admitted(self, database: str, targets: Targets) -> Iterator[None]:
+        """Keep a closed database open inside the block."""
+        if database not in targets.closed:
+            yield
+            return
+        with closing(self.connect(self.main)) as main:
+            main.autocommit = True
+            set_open(main, database, True)
+            try:
+                yield
+            finally:
+                set_open(main, database, False)
+
+
+@dataclass(frozen=True)
+class _States:
+    """What the survey found; a text is why a database could not be asked."""
+
+    by_database: dict[str, DatabaseState | str]
+
+    def ledger(self, target: Target) -> Ledger | None:
+        state = self.by_database[target.database]
+        if isinstance(state, str):
+            return None
+        return state.schemas.get(target.schema) if target.schema else state.ledger
+
+    def is_unfinished(self, target: Target) -> bool:
+        """A home that is still being made, or was given up: nothing is missing there."""
+        return target.may_be_missing and self.ledger(target) is None
+
+    def error(self, target: Target) -> str | None:
+        state = self.by_database[target.database]
+        if isinstance(state, str):
+            return state
+        missing = target.schema and target.schema not in state.schemas
+        return "there is no such schema, or it has no ledger" if missing else None
+
+
+class _Run:
+    """One run: what is done, and what was noted of it."""
+
+    def __init__(
+        self, fleet: FleetMigration, main: Connection, report: Report, states: _States
+    ) -> None:
+        self._fleet, self._main, self._report, self._states = fleet, main, report, states
+        self.done: set[Target] = set()
+
+    def note_current(self, current: Sequence[Target], all_of_them: bool) -> None:
+        """What has nothing to do; written down only where that is news."""
+        rows = read_rows(self._main)
+        for target in current:
+            ledger = self._states.ledger(target)
+            outcome = Outcome(target, "current", ledger.newest if ledger else None)
+            row = rows.get(target.name)
+            if row is None or (row.state, row.version) != (outcome.state, outcome.version):
+                write_row(self._main, target, outcome.version, "current", None)
+            self._report.outcomes.append(outcome)
+
+    def now(self, target: Target, act: Callable[[Target], Outcome]) -> bool:
+        """Do one place, in this thread. False when it failed."""
+        targets = read_targets(self._main, self._fleet.template)
+        with self._fleet.admitted(target.database, targets):
+            return self._note(act(target))
+
+    def fan_out(
+        self, targets: Sequence[Target], act: Callable[[Target], Outcome], *, databases_first: bool
+    ) -> None:
+        """Do many at once; a database before the schemas in it, or after them."""
+        waiting = {one: _blockers(one, targets, databases_first) for one in targets}
+        running: dict[Future[Outcome], Target] = {}
+        failed: set[Target] = set()
+        with ThreadPoolExecutor(self._fleet.options.workers) as pool:
+            while waiting or running:
+                for target in [one for one, blockers in waiting.items() if blockers & failed]:
+                    del waiting[target]
+                    failed.add(target)
+                    self.leave([target])
+                for target in [
+                    one for one, blockers in waiting.items() if not blockers - self.done
+                ]:
+                    del waiting[target]
+                    running[pool.submit(act, target)] = target
+                if not running:
+                    continue
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    target = running.pop(future)
+                    if not self._note(future.result()):
+                        failed.add(target)
+
+    def leave(self, targets: Sequence[Target]) -> None:
+        """Not their turn any more."""
+        for target in targets:
+            ledger = self._states.ledger(target)
+            self._report.outcomes.append(
+                Outcome(target, "behind", ledger.newest if ledger else None)
+            )
+            write_row(self._main, target, ledger.newest if ledger else None, "behind", None)
+
+    def finish(self, targets: Targets) -> Report:
+        """Once per database that changed: PostgREST reads its catalog again, and we note it."""
+        changed = {one.target.database for one in self._report.changed}
+        if changed:
+            note_catalogs(self._fleet, self._main, targets, changed)
+            forget_others(self._main, [one.name for one in targets.all()])
+        return self._report
+
+    def _note(self, outcome: Outcome) -> bool:
+        self.done.add(outcome.target)
+        self._report.outcomes.append(outcome)
+        write_row(self._main, outcome.target, outcome.version, outcome.state, outcome.error)
+        self._fleet.on_outcome(outcome)
+        return outcome.error is None
+
+
+def _blockers(target: Target, targets: Sequence[Target], databases_first: bool) -> set[Target]:
+    is_blocked = (target.schema is not None) == databases_first
+    return {
+        one
+        for one in targets
+        if is_blocked
+        and one.database == target.database
+        and (one.schema is None) == databases_first
+    } - {target}
+
+
+def _canaries(due: Sequence[Target], count: int) -> list[Target]:
+    """The first tenants to go: one of each kind before a second of any."""
+    tenants = [one for one in due if one.is_tenant]
+    firsts = {one.kind: one for one in reversed(tenants)}
+    ordered = [*firsts.values(), *(one for one in tenants if one not in firsts.values())]
+    # With few tenants there is nobody to protect by going first; the order does no harm.
+    return ordered[:count]
+
+
+def _sqlstate(error: Exception) -> str | None:
+    return (
+        getattr(error, "sqlstate", None)
+        if isinstance(error, (psycopg.Error, StatementError))
+        else None
+    )
