@@ -74,12 +74,16 @@ def generate(
     connection.autocommit = True
     texts: dict[Path, str] = {}
     moments = [read_moment(connection)]
+    platform: set[str] = set()
     for index, migration in enumerate(migrations, 1):
         apply_migrations(connection, migrations[:index])
         moments.append(read_moment(connection))
         path = directory / f"{migration.label}.sql"
-        tenant = migration.name.startswith("tenant_")
-        undo = Comparison(moments[-2], moments[-1], tenant=tenant).undo()
+        tenant = migration.is_tenant
+        added = moments[-1].objects.added_since(moments[-2].objects)
+        if not tenant:
+            platform |= {one.identity.split("(")[0].rpartition(".")[2] for one in added}
+        undo = Comparison(*moments[-2:], tenant=tenant, platform=platform).undo()
         by_hand = written_by_hand(path)
         if undo.by_hand and not by_hand:
             listed = "\n  ".join(undo.by_hand)

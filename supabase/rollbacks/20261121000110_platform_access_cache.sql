@@ -4,7 +4,8 @@
 -- Rows that would be lost are kept in a schema of their own: `tenantry migrate saved` lists them.
 do $save$
 declare
-  v_place text := 'rolled_back_20261121000110';
+  v_base constant text := 'rolled_back_20261121000110';
+  v_place text := v_base;
   v_number integer := 1;
   v_table regclass;
   v_name text;
@@ -13,7 +14,7 @@ declare
 begin
   while to_regnamespace(v_place) is not null loop
     v_number := v_number + 1;
-    v_place := 'rolled_back_20261121000110' || '_' || v_number;
+    v_place := v_base || '_' || v_number;
   end loop;
   foreach v_table in array array[
     'private.business_directory',
@@ -43,12 +44,12 @@ end $save$;
 
 -- What it made, the last thing first
 drop function private.require_user();
-drop function private.require_organization(pg_catalog.uuid,pg_catalog.text);
-drop function private.require(pg_catalog.uuid,pg_catalog.text);
-drop function private.pool_key(pg_catalog.uuid);
-drop function private.my_organization_ids(pg_catalog.text);
-drop function private.my_business_ids(pg_catalog.text);
-drop function private.my_access(pg_catalog.text,pg_catalog.text,pg_catalog.text);
+drop function private.require_organization(uuid,text);
+drop function private.require(uuid,text);
+drop function private.pool_key(uuid);
+drop function private.my_organization_ids(text);
+drop function private.my_business_ids(text);
+drop function private.my_access(text,text,text);
 drop table private.revoked_sessions;
 drop table private.user_organization_access;
 drop table private.user_access;

@@ -4,7 +4,8 @@
 -- Rows that would be lost are kept in a schema of their own: `tenantry migrate saved` lists them.
 do $save$
 declare
-  v_place text := 'rolled_back_20261121000120';
+  v_base constant text := 'rolled_back_20261121000120';
+  v_place text := v_base;
   v_number integer := 1;
   v_table regclass;
   v_name text;
@@ -13,7 +14,7 @@ declare
 begin
   while to_regnamespace(v_place) is not null loop
     v_number := v_number + 1;
-    v_place := 'rolled_back_20261121000120' || '_' || v_number;
+    v_place := v_base || '_' || v_number;
   end loop;
   foreach v_table in array array[
     'private.table_permissions',
@@ -40,8 +41,8 @@ begin
 end $save$;
 
 -- What it made, the last thing first
-drop procedure private.append_only(pg_catalog.regclass);
-drop procedure private.protect(pg_catalog.regclass,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text[],pg_catalog.text,boolean,boolean,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text,pg_catalog.text[]);
+drop procedure private.append_only(regclass);
+drop procedure private.protect(regclass,text,text,text,text,text[],text[],text,boolean,boolean,text,text,text[],text,text[]);
 drop table private.tenant_tables;
 drop table private.table_permissions;
 drop function private.tg_refuse_change();

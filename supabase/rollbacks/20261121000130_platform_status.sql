@@ -4,7 +4,8 @@
 -- Rows that would be lost are kept in a schema of their own: `tenantry migrate saved` lists them.
 do $save$
 declare
-  v_place text := 'rolled_back_20261121000130';
+  v_base constant text := 'rolled_back_20261121000130';
+  v_place text := v_base;
   v_number integer := 1;
   v_table regclass;
   v_name text;
@@ -13,7 +14,7 @@ declare
 begin
   while to_regnamespace(v_place) is not null loop
     v_number := v_number + 1;
-    v_place := 'rolled_back_20261121000130' || '_' || v_number;
+    v_place := v_base || '_' || v_number;
   end loop;
   foreach v_table in array array[
     'public.status_transitions'
@@ -39,7 +40,7 @@ begin
 end $save$;
 
 -- What it made, the last thing first
-drop procedure private.guard_status(pg_catalog.regclass,pg_catalog.text);
+drop procedure private.guard_status(regclass,text);
 drop function private.tg_status();
-drop procedure private.add_transitions(pg_catalog.text,pg_catalog.text[]);
+drop procedure private.add_transitions(text,text[]);
 drop table public.status_transitions;

@@ -4,7 +4,8 @@
 -- Rows that would be lost are kept in a schema of their own: `tenantry migrate saved` lists them.
 do $save$
 declare
-  v_place text := 'rolled_back_20261121000200';
+  v_base constant text := 'rolled_back_20261121000200';
+  v_place text := v_base;
   v_number integer := 1;
   v_table regclass;
   v_name text;
@@ -13,7 +14,7 @@ declare
 begin
   while to_regnamespace(v_place) is not null loop
     v_number := v_number + 1;
-    v_place := 'rolled_back_20261121000200' || '_' || v_number;
+    v_place := v_base || '_' || v_number;
   end loop;
   foreach v_table in array array[
     'public.organizations',
@@ -50,8 +51,8 @@ delete from private.table_permissions where (table_name, verb) in (
   ('subscriptions', 'select'));
 
 -- What it made, the last thing first
-drop function private.enforce_plan_limit(pg_catalog.uuid,pg_catalog.text,bigint,bigint);
-drop function private.plan_limit(pg_catalog.uuid,pg_catalog.text);
+drop function private.enforce_plan_limit(uuid,text,bigint,bigint);
+drop function private.plan_limit(uuid,text);
 drop table public.subscriptions;
 drop table public.subscription_plans;
 drop table public.organization_placements;

@@ -4,7 +4,8 @@
 -- Rows that would be lost are kept in a schema of their own: `tenantry migrate saved` lists them.
 do $save$
 declare
-  v_place text := 'rolled_back_20261121000210';
+  v_base constant text := 'rolled_back_20261121000210';
+  v_place text := v_base;
   v_number integer := 1;
   v_table regclass;
   v_name text;
@@ -13,7 +14,7 @@ declare
 begin
   while to_regnamespace(v_place) is not null loop
     v_number := v_number + 1;
-    v_place := 'rolled_back_20261121000210' || '_' || v_number;
+    v_place := v_base || '_' || v_number;
   end loop;
   foreach v_table in array array[
     'public.businesses',
@@ -55,14 +56,14 @@ do $$ begin
   end if;
 end $$;
 drop function private.tg_users_profile() cascade;
-drop function private.name_of_account(pg_catalog.jsonb);
+drop function private.name_of_account(jsonb);
 drop table public.profiles;
 drop function private.tg_profiles_touch();
 drop trigger _300_directory_update on public.organization_placements;
 drop trigger _300_directory_insert on public.organization_placements;
 drop trigger _300_directory on public.organizations;
 drop function private.tg_directory_organizations();
-drop function private.refresh_business_directory(pg_catalog.uuid[]);
+drop function private.refresh_business_directory(uuid[]);
 drop table public.businesses;
 drop function private.tg_businesses_limit();
 drop function private.tg_directory_businesses();

@@ -4,7 +4,8 @@
 -- Rows that would be lost are kept in a schema of their own: `tenantry migrate saved` lists them.
 do $save$
 declare
-  v_place text := 'rolled_back_20261121000220';
+  v_base constant text := 'rolled_back_20261121000220';
+  v_place text := v_base;
   v_number integer := 1;
   v_table regclass;
   v_name text;
@@ -13,7 +14,7 @@ declare
 begin
   while to_regnamespace(v_place) is not null loop
     v_number := v_number + 1;
-    v_place := 'rolled_back_20261121000220' || '_' || v_number;
+    v_place := v_base || '_' || v_number;
   end loop;
   foreach v_table in array array[
     'public.permissions',
@@ -57,7 +58,7 @@ drop function private.tg_membership_roles_own();
 drop table public.business_memberships;
 drop function private.tg_last_owner();
 drop function private.tg_memberships_seats();
-drop function private.scope_level(pg_catalog.text);
+drop function private.scope_level(text);
 drop table public.role_permissions;
 drop function private.my_role_ids();
 drop function private.tg_permission_scope();

@@ -4,7 +4,8 @@
 -- Rows that would be lost are kept in a schema of their own: `tenantry migrate saved` lists them.
 do $save$
 declare
-  v_place text := 'rolled_back_20261121000224';
+  v_base constant text := 'rolled_back_20261121000224';
+  v_place text := v_base;
   v_number integer := 1;
   v_table regclass;
   v_name text;
@@ -13,7 +14,7 @@ declare
 begin
   while to_regnamespace(v_place) is not null loop
     v_number := v_number + 1;
-    v_place := 'rolled_back_20261121000224' || '_' || v_number;
+    v_place := v_base || '_' || v_number;
   end loop;
   foreach v_table in array array[
     'public.role_hierarchies',
@@ -56,6 +57,6 @@ drop table private.record_permissions;
 drop table public.user_permissions;
 drop table public.permission_templates;
 drop function private.tg_permission_templates_known();
-drop function private.carried_roles(pg_catalog.uuid[]);
+drop function private.carried_roles(uuid[]);
 drop table public.role_hierarchies;
 drop function private.tg_role_hierarchies_sound();

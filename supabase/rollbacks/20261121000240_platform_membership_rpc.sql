@@ -4,7 +4,8 @@
 -- Rows that would be lost are kept in a schema of their own: `tenantry migrate saved` lists them.
 do $save$
 declare
-  v_place text := 'rolled_back_20261121000240';
+  v_base constant text := 'rolled_back_20261121000240';
+  v_place text := v_base;
   v_number integer := 1;
   v_table regclass;
   v_name text;
@@ -13,7 +14,7 @@ declare
 begin
   while to_regnamespace(v_place) is not null loop
     v_number := v_number + 1;
-    v_place := 'rolled_back_20261121000240' || '_' || v_number;
+    v_place := v_base || '_' || v_number;
   end loop;
   foreach v_table in array array[
     'public.invitations',
@@ -44,33 +45,33 @@ delete from private.table_permissions where (table_name, verb) in (
   ('invitations', 'select'));
 
 -- What it made, the last thing first
-drop function public.transfer_ownership(pg_catalog.uuid,pg_catalog.uuid);
-drop function public.reactivate_member(pg_catalog.uuid,pg_catalog.uuid);
-drop function public.suspend_member(pg_catalog.uuid,pg_catalog.uuid);
-drop function private.set_member_status(pg_catalog.uuid,pg_catalog.uuid,pg_catalog.text);
-drop function public.remove_member(pg_catalog.uuid,pg_catalog.uuid);
-drop function public.change_member_roles(pg_catalog.uuid,pg_catalog.uuid,pg_catalog.text[]);
-drop function private.check_department(pg_catalog.uuid,pg_catalog.uuid);
+drop function public.transfer_ownership(uuid,uuid);
+drop function public.reactivate_member(uuid,uuid);
+drop function public.suspend_member(uuid,uuid);
+drop function private.set_member_status(uuid,uuid,text);
+drop function public.remove_member(uuid,uuid);
+drop function public.change_member_roles(uuid,uuid,text[]);
+drop function private.check_department(uuid,uuid);
 drop trigger _300_removed on public.business_memberships;
 drop function private.tg_memberships_removed();
-drop function private.member_of(pg_catalog.uuid,pg_catalog.uuid);
-drop function public.accept_invitation(pg_catalog.text);
-drop function public.resend_invitation(pg_catalog.uuid,pg_catalog.uuid);
-drop function public.revoke_invitation(pg_catalog.uuid,pg_catalog.uuid);
-drop function public.invite_member(pg_catalog.uuid,pg_catalog.text,pg_catalog.text,pg_catalog.uuid);
-drop function private.invite(pg_catalog.uuid,pg_catalog.text,pg_catalog.uuid,pg_catalog.uuid,pg_catalog.uuid);
-drop function private.invitation_of_token(pg_catalog.text);
+drop function private.member_of(uuid,uuid);
+drop function public.accept_invitation(text);
+drop function public.resend_invitation(uuid,uuid);
+drop function public.revoke_invitation(uuid,uuid);
+drop function public.invite_member(uuid,text,text,uuid);
+drop function private.invite(uuid,text,uuid,uuid,uuid);
+drop function private.invitation_of_token(text);
 drop table private.invitation_tokens;
 drop table public.invitations;
 drop function public.my_businesses();
 drop function private.session_is_open();
-drop function public.create_business(pg_catalog.uuid,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text);
-drop function public.create_organization(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text);
-drop function private.lock_business(pg_catalog.uuid);
-drop function private.require_may_grant(pg_catalog.uuid,pg_catalog.uuid,pg_catalog.text);
-drop function private.first_ungrantable(pg_catalog.uuid,pg_catalog.uuid,pg_catalog.uuid);
-drop function private.grantable_permissions(pg_catalog.uuid,pg_catalog.uuid);
-drop function private.require_rank(pg_catalog.uuid,integer,boolean,pg_catalog.text);
-drop function private.role_of(pg_catalog.uuid,pg_catalog.text);
-drop function private.target_rank(pg_catalog.uuid,pg_catalog.uuid);
-drop function private.member_rank(pg_catalog.uuid,pg_catalog.uuid);
+drop function public.create_business(uuid,text,text,text,text,text,text);
+drop function public.create_organization(text,text,text,text);
+drop function private.lock_business(uuid);
+drop function private.require_may_grant(uuid,uuid,text);
+drop function private.first_ungrantable(uuid,uuid,uuid);
+drop function private.grantable_permissions(uuid,uuid);
+drop function private.require_rank(uuid,integer,boolean,text);
+drop function private.role_of(uuid,text);
+drop function private.target_rank(uuid,uuid);
+drop function private.member_rank(uuid,uuid);

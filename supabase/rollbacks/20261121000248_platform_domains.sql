@@ -4,7 +4,8 @@
 -- Rows that would be lost are kept in a schema of their own: `tenantry migrate saved` lists them.
 do $save$
 declare
-  v_place text := 'rolled_back_20261121000248';
+  v_base constant text := 'rolled_back_20261121000248';
+  v_place text := v_base;
   v_number integer := 1;
   v_table regclass;
   v_name text;
@@ -13,7 +14,7 @@ declare
 begin
   while to_regnamespace(v_place) is not null loop
     v_number := v_number + 1;
-    v_place := 'rolled_back_20261121000248' || '_' || v_number;
+    v_place := v_base || '_' || v_number;
   end loop;
   foreach v_table in array array[
     'public.business_domains'
@@ -43,7 +44,7 @@ delete from private.table_permissions where (table_name, verb) in (
   ('business_domains', 'select'));
 
 -- What it made, the last thing first
-drop function public.verify_domain(pg_catalog.uuid,pg_catalog.uuid);
-drop function public.remove_domain(pg_catalog.uuid,pg_catalog.uuid);
-drop function public.add_domain(pg_catalog.uuid,pg_catalog.text,pg_catalog.text);
+drop function public.verify_domain(uuid,uuid);
+drop function public.remove_domain(uuid,uuid);
+drop function public.add_domain(uuid,text,text);
 drop table public.business_domains;

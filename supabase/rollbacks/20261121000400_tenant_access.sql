@@ -5,7 +5,8 @@ select set_config('search_path', current_schema() || ', extensions, pg_temp', tr
 -- Rows that would be lost are kept in a schema of their own: `tenantry migrate saved` lists them.
 do $save$
 declare
-  v_place text := 'rolled_back_20261121000400' || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end;
+  v_base constant text := 'rolled_back_20261121000400' || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end;
+  v_place text := v_base;
   v_number integer := 1;
   v_table regclass;
   v_name text;
@@ -14,7 +15,7 @@ declare
 begin
   while to_regnamespace(v_place) is not null loop
     v_number := v_number + 1;
-    v_place := ('rolled_back_20261121000400' || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end) || '_' || v_number;
+    v_place := v_base || '_' || v_number;
   end loop;
   foreach v_table in array array[
     'idempotency_keys'
@@ -40,26 +41,26 @@ begin
 end $save$;
 
 -- Rows and functions of other files, as they were
-delete from private.tenant_tables where current_schema() = 'public' and (table_name) in (
-  ('idempotency_keys'));
+delete from private.tenant_tables where current_schema() = 'public' and table_name in (
+  'idempotency_keys');
 
 -- What it made, the last thing first
-drop function keep_idempotent_result(pg_catalog.uuid,pg_catalog.text,pg_catalog.jsonb,pg_catalog.jsonb);
-drop function find_idempotent_result(pg_catalog.uuid,pg_catalog.text,pg_catalog.jsonb);
+drop function keep_idempotent_result(uuid,text,jsonb,jsonb);
+drop function find_idempotent_result(uuid,text,jsonb);
 drop table idempotency_keys;
 drop function tg_forget_access_lists();
 drop function tg_inherit_owner();
 drop function tg_own_record();
-drop function require_record(pg_catalog.text,pg_catalog.uuid,pg_catalog.uuid,pg_catalog.text,pg_catalog.text);
-drop function may_access_record(pg_catalog.text,pg_catalog.uuid,pg_catalog.uuid,pg_catalog.text);
-drop function record_keys_of(pg_catalog.text,pg_catalog.uuid,pg_catalog.uuid);
-drop function require_creator(pg_catalog.uuid,pg_catalog.text);
-drop function may_create(pg_catalog.uuid,pg_catalog.text);
-drop function require_whole_business(pg_catalog.uuid,pg_catalog.text);
-drop function require_business(pg_catalog.uuid,pg_catalog.text);
-drop function my_membership_id(pg_catalog.uuid);
-drop function my_denied_ids(pg_catalog.text);
-drop function my_record_keys(pg_catalog.text);
-drop function my_limited_business_ids(pg_catalog.text);
-drop function my_whole_business_ids(pg_catalog.text);
-drop function my_business_ids(pg_catalog.text);
+drop function require_record(text,uuid,uuid,text,text);
+drop function may_access_record(text,uuid,uuid,text);
+drop function record_keys_of(text,uuid,uuid);
+drop function require_creator(uuid,text);
+drop function may_create(uuid,text);
+drop function require_whole_business(uuid,text);
+drop function require_business(uuid,text);
+drop function my_membership_id(uuid);
+drop function my_denied_ids(text);
+drop function my_record_keys(text);
+drop function my_limited_business_ids(text);
+drop function my_whole_business_ids(text);
+drop function my_business_ids(text);

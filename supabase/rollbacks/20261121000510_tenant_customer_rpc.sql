@@ -3,10 +3,10 @@
 select set_config('search_path', current_schema() || ', extensions, pg_temp', true);
 
 -- What it made, the last thing first
-drop function search_customers(pg_catalog.uuid,pg_catalog.text,integer);
-drop function find_customer(pg_catalog.uuid,pg_catalog.text,pg_catalog.text);
-drop function create_customer(pg_catalog.uuid,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text[],pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.jsonb,pg_catalog.text);
-drop function link_customer(pg_catalog.uuid,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text);
-drop function customer_of_identity(pg_catalog.uuid,pg_catalog.text,pg_catalog.text);
-drop function lock_identities(pg_catalog.uuid);
-drop function lock_identity(pg_catalog.uuid,pg_catalog.text);
+drop function search_customers(uuid,text,integer);
+drop function find_customer(uuid,text,text);
+drop function create_customer(uuid,text,text,text,text,text,text,text,text,text,text[],text,text,text,text,text,text,jsonb,text);
+drop function link_customer(uuid,text,text,text,text,text);
+drop function customer_of_identity(uuid,text,text);
+drop function lock_identities(uuid);
+drop function lock_identity(uuid,text);

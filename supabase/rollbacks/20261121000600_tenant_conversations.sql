@@ -5,7 +5,8 @@ select set_config('search_path', current_schema() || ', extensions, pg_temp', tr
 -- Rows that would be lost are kept in a schema of their own: `tenantry migrate saved` lists them.
 do $save$
 declare
-  v_place text := 'rolled_back_20261121000600' || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end;
+  v_base constant text := 'rolled_back_20261121000600' || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end;
+  v_place text := v_base;
   v_number integer := 1;
   v_table regclass;
   v_name text;
@@ -14,7 +15,7 @@ declare
 begin
   while to_regnamespace(v_place) is not null loop
     v_number := v_number + 1;
-    v_place := ('rolled_back_20261121000600' || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end) || '_' || v_number;
+    v_place := v_base || '_' || v_number;
   end loop;
   foreach v_table in array array[
     'channels',
@@ -50,10 +51,10 @@ delete from private.table_permissions where current_schema() = 'public' and (tab
   ('conversations', 'select'),
   ('conversations', 'update'),
   ('messages', 'select'));
-delete from private.tenant_tables where current_schema() = 'public' and (table_name) in (
-  ('channels'),
-  ('conversations'),
-  ('messages'));
+delete from private.tenant_tables where current_schema() = 'public' and table_name in (
+  'channels',
+  'conversations',
+  'messages');
 
 -- What it made, the last thing first
 drop table messages;

@@ -3,12 +3,12 @@
 select set_config('search_path', current_schema() || ', extensions, pg_temp', true);
 
 -- What it made, the last thing first
-drop function mark_conversation_read(pg_catalog.uuid,pg_catalog.uuid);
-drop function record_message(pg_catalog.uuid,pg_catalog.uuid,pg_catalog.text,pg_catalog.text);
-drop function open_conversation(pg_catalog.uuid,pg_catalog.uuid,pg_catalog.uuid,pg_catalog.text,pg_catalog.text);
-drop function record_inbound_message(pg_catalog.uuid,pg_catalog.uuid,pg_catalog.text,pg_catalog.text,pg_catalog.text,timestamp with time zone,pg_catalog.jsonb);
-drop function store_message_status(channels,pg_catalog.jsonb);
-drop function store_inbound_message(channels,pg_catalog.jsonb);
-drop function thread_for(channels,pg_catalog.text,pg_catalog.uuid,timestamp with time zone,boolean);
-drop function contact_kind(pg_catalog.text);
-drop function channel_for(pg_catalog.uuid,pg_catalog.uuid);
+drop function mark_conversation_read(uuid,uuid);
+drop function record_message(uuid,uuid,text,text);
+drop function open_conversation(uuid,uuid,uuid,text,text);
+drop function record_inbound_message(uuid,uuid,text,text,text,timestamp with time zone,jsonb);
+drop function store_message_status(channels,jsonb);
+drop function store_inbound_message(channels,jsonb);
+drop function thread_for(channels,text,uuid,timestamp with time zone,boolean);
+drop function contact_kind(text);
+drop function channel_for(uuid,uuid);

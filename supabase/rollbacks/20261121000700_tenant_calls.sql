@@ -5,7 +5,8 @@ select set_config('search_path', current_schema() || ', extensions, pg_temp', tr
 -- Rows that would be lost are kept in a schema of their own: `tenantry migrate saved` lists them.
 do $save$
 declare
-  v_place text := 'rolled_back_20261121000700' || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end;
+  v_base constant text := 'rolled_back_20261121000700' || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end;
+  v_place text := v_base;
   v_number integer := 1;
   v_table regclass;
   v_name text;
@@ -14,7 +15,7 @@ declare
 begin
   while to_regnamespace(v_place) is not null loop
     v_number := v_number + 1;
-    v_place := ('rolled_back_20261121000700' || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end) || '_' || v_number;
+    v_place := v_base || '_' || v_number;
   end loop;
   foreach v_table in array array[
     'calls',
@@ -45,18 +46,18 @@ delete from private.table_permissions where current_schema() = 'public' and (tab
   ('call_transcripts', 'select'),
   ('calls', 'select'),
   ('calls', 'update'));
-delete from private.tenant_tables where current_schema() = 'public' and (table_name) in (
-  ('call_transcripts'),
-  ('calls'));
+delete from private.tenant_tables where current_schema() = 'public' and table_name in (
+  'call_transcripts',
+  'calls');
 
 -- What it made, the last thing first
-drop function log_call(pg_catalog.uuid,pg_catalog.text,pg_catalog.text,pg_catalog.uuid,pg_catalog.text,pg_catalog.text,timestamp with time zone,timestamp with time zone,timestamp with time zone,integer,pg_catalog.text,pg_catalog.jsonb,pg_catalog.text,pg_catalog.text);
-drop function store_call_transcript(pg_catalog.uuid,pg_catalog.jsonb);
-drop function store_call_recording(pg_catalog.uuid,pg_catalog.jsonb);
-drop function store_call_event(pg_catalog.uuid,channels,pg_catalog.jsonb);
-drop function call_by_provider_id(pg_catalog.uuid,pg_catalog.text);
-drop function call_outcome(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text);
-drop function call_status_rank(pg_catalog.text);
+drop function log_call(uuid,text,text,uuid,text,text,timestamp with time zone,timestamp with time zone,timestamp with time zone,integer,text,jsonb,text,text);
+drop function store_call_transcript(uuid,jsonb);
+drop function store_call_recording(uuid,jsonb);
+drop function store_call_event(uuid,channels,jsonb);
+drop function call_by_provider_id(uuid,text);
+drop function call_outcome(text,text,text,text);
+drop function call_status_rank(text);
 drop trigger _600_reassigned on customers;
 drop function tg_customers_reassigned();
 drop table call_transcripts;

@@ -5,7 +5,8 @@ select set_config('search_path', current_schema() || ', extensions, pg_temp', tr
 -- Rows that would be lost are kept in a schema of their own: `tenantry migrate saved` lists them.
 do $save$
 declare
-  v_place text := 'rolled_back_20261121000800' || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end;
+  v_base constant text := 'rolled_back_20261121000800' || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end;
+  v_place text := v_base;
   v_number integer := 1;
   v_table regclass;
   v_name text;
@@ -14,7 +15,7 @@ declare
 begin
   while to_regnamespace(v_place) is not null loop
     v_number := v_number + 1;
-    v_place := ('rolled_back_20261121000800' || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end) || '_' || v_number;
+    v_place := v_base || '_' || v_number;
   end loop;
   foreach v_table in array array[
     'webhook_events'
@@ -42,14 +43,14 @@ end $save$;
 -- Rows and functions of other files, as they were
 delete from private.table_permissions where current_schema() = 'public' and (table_name, verb) in (
   ('webhook_events', 'select'));
-delete from private.tenant_tables where current_schema() = 'public' and (table_name) in (
-  ('webhook_events'));
+delete from private.tenant_tables where current_schema() = 'public' and table_name in (
+  'webhook_events');
 
 -- What it made, the last thing first
-drop function retry_webhook_event(pg_catalog.uuid,pg_catalog.uuid);
+drop function retry_webhook_event(uuid,uuid);
 drop function retry_webhook_events(integer);
-drop function ingest_webhook(pg_catalog.uuid,pg_catalog.text,pg_catalog.text,pg_catalog.jsonb,pg_catalog.jsonb);
+drop function ingest_webhook(uuid,text,text,jsonb,jsonb);
 drop function process_webhook_event(webhook_events);
 drop function apply_webhook_event(webhook_events);
-drop function channel_of_event(pg_catalog.uuid,pg_catalog.uuid,pg_catalog.text,pg_catalog.text,pg_catalog.text);
+drop function channel_of_event(uuid,uuid,text,text,text);
 drop table webhook_events;

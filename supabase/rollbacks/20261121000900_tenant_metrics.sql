@@ -5,7 +5,8 @@ select set_config('search_path', current_schema() || ', extensions, pg_temp', tr
 -- Rows that would be lost are kept in a schema of their own: `tenantry migrate saved` lists them.
 do $save$
 declare
-  v_place text := 'rolled_back_20261121000900' || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end;
+  v_base constant text := 'rolled_back_20261121000900' || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end;
+  v_place text := v_base;
   v_number integer := 1;
   v_table regclass;
   v_name text;
@@ -14,7 +15,7 @@ declare
 begin
   while to_regnamespace(v_place) is not null loop
     v_number := v_number + 1;
-    v_place := ('rolled_back_20261121000900' || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end) || '_' || v_number;
+    v_place := v_base || '_' || v_number;
   end loop;
   foreach v_table in array array[
     'daily_metric_slots'
@@ -42,16 +43,16 @@ end $save$;
 -- Rows and functions of other files, as they were
 delete from private.table_permissions where current_schema() = 'public' and (table_name, verb) in (
   ('daily_metric_slots', 'select'));
-delete from private.tenant_tables where current_schema() = 'public' and (table_name) in (
-  ('daily_metric_slots'));
+delete from private.tenant_tables where current_schema() = 'public' and table_name in (
+  'daily_metric_slots');
 
 -- What it made, the last thing first
-drop function restamp_metric_dates(pg_catalog.uuid,pg_catalog.text);
-drop function compact_metrics(pg_catalog.date);
-drop function recompute_metrics(pg_catalog.uuid);
+drop function restamp_metric_dates(uuid,text);
+drop function compact_metrics(date);
+drop function recompute_metrics(uuid);
 drop view metric_drift;
 drop function my_metric_differences();
-drop function metric_differences(pg_catalog.uuid[]);
+drop function metric_differences(uuid[]);
 drop trigger _600_metrics_delete on calls;
 drop trigger _600_metrics_update on calls;
 drop trigger _600_metrics_insert on calls;
@@ -68,7 +69,7 @@ drop trigger _600_metrics_delete on customers;
 drop trigger _600_metrics_update on customers;
 drop trigger _600_metrics_insert on customers;
 drop function tg_customers_metrics();
-drop procedure meter(pg_catalog.text,pg_catalog.text);
+drop procedure meter(text,text);
 drop function call_metrics(calls);
 drop function message_metrics(messages);
 drop function conversation_metrics(conversations);

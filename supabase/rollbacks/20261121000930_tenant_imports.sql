@@ -5,7 +5,8 @@ select set_config('search_path', current_schema() || ', extensions, pg_temp', tr
 -- Rows that would be lost are kept in a schema of their own: `tenantry migrate saved` lists them.
 do $save$
 declare
-  v_place text := 'rolled_back_20261121000930' || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end;
+  v_base constant text := 'rolled_back_20261121000930' || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end;
+  v_place text := v_base;
   v_number integer := 1;
   v_table regclass;
   v_name text;
@@ -14,7 +15,7 @@ declare
 begin
   while to_regnamespace(v_place) is not null loop
     v_number := v_number + 1;
-    v_place := ('rolled_back_20261121000930' || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end) || '_' || v_number;
+    v_place := v_base || '_' || v_number;
   end loop;
   foreach v_table in array array[
     'import_batches',
@@ -42,26 +43,26 @@ begin
 end $save$;
 
 -- Rows and functions of other files, as they were
-delete from private.tenant_tables where current_schema() = 'public' and (table_name) in (
-  ('customer_import_keys'),
-  ('import_batches'),
-  ('import_rows'));
+delete from private.tenant_tables where current_schema() = 'public' and table_name in (
+  'customer_import_keys',
+  'import_batches',
+  'import_rows');
 
 -- What it made, the last thing first
-drop function discard_import(pg_catalog.uuid,pg_catalog.uuid);
-drop function commit_import(pg_catalog.uuid,pg_catalog.uuid,boolean,integer);
-drop function check_import(pg_catalog.uuid,pg_catalog.uuid);
+drop function discard_import(uuid,uuid);
+drop function commit_import(uuid,uuid,boolean,integer);
+drop function check_import(uuid,uuid);
 drop function enforce_import_limit(import_batches);
 drop function resolve_import(import_batches,integer,integer);
 drop function prepare_import(import_batches);
-drop function read_import_rows(import_batches,private.business_directory,pg_catalog.jsonb);
-drop function add_import_rows(pg_catalog.uuid,pg_catalog.uuid,pg_catalog.jsonb);
-drop function start_import(pg_catalog.uuid,pg_catalog.text,integer,pg_catalog.uuid,pg_catalog.text,pg_catalog.jsonb,boolean);
-drop function own_import(pg_catalog.uuid,pg_catalog.uuid);
-drop function import_permission(pg_catalog.uuid,pg_catalog.uuid);
-drop function import_time(pg_catalog.text,pg_catalog.text);
-drop function import_problem(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text);
-drop function import_bound(pg_catalog.text);
+drop function read_import_rows(import_batches,private.business_directory,jsonb);
+drop function add_import_rows(uuid,uuid,jsonb);
+drop function start_import(uuid,text,integer,uuid,text,jsonb,boolean);
+drop function own_import(uuid,uuid);
+drop function import_permission(uuid,uuid);
+drop function import_time(text,text);
+drop function import_problem(text,text,text,text,text);
+drop function import_bound(text);
 drop table customer_import_keys;
 drop table import_rows;
 drop table import_batches;

@@ -5,4 +5,4 @@ select set_config('search_path', current_schema() || ', extensions, pg_temp', tr
 -- What it made, the last thing first
 drop function apply_import_customers(import_batches,integer);
 drop function resolve_import_customers(import_batches,integer,integer);
-drop function read_import_customers(import_batches,private.business_directory,pg_catalog.jsonb);
+drop function read_import_customers(import_batches,private.business_directory,jsonb);

@@ -6,9 +6,9 @@ select set_config('search_path', current_schema() || ', extensions, pg_temp', tr
 drop function apply_import_messages(import_batches,integer);
 drop function find_import_threads(import_batches,channels,integer);
 drop function resolve_import_messages(import_batches,integer,integer);
-drop function import_provider_id(pg_catalog.text,pg_catalog.text);
-drop function read_import_messages(import_batches,private.business_directory,pg_catalog.jsonb);
-drop function link_import_customers(import_batches,pg_catalog.text,integer);
-drop function find_import_customers(import_batches,pg_catalog.text,integer);
-drop function read_import_peer(pg_catalog.text,pg_catalog.text,pg_catalog.text);
-drop function sms_segments(pg_catalog.text);
+drop function import_provider_id(text,text);
+drop function read_import_messages(import_batches,private.business_directory,jsonb);
+drop function link_import_customers(import_batches,text,integer);
+drop function find_import_customers(import_batches,text,integer);
+drop function read_import_peer(text,text,text);
+drop function sms_segments(text);

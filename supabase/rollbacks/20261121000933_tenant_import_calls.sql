@@ -3,10 +3,10 @@
 select set_config('search_path', current_schema() || ', extensions, pg_temp', true);
 
 -- What it made, the last thing first
-drop function import_calls(pg_catalog.uuid,pg_catalog.jsonb,pg_catalog.uuid,pg_catalog.jsonb,boolean);
-drop function import_messages(pg_catalog.uuid,pg_catalog.uuid,pg_catalog.jsonb,pg_catalog.jsonb,boolean);
-drop function import_customers(pg_catalog.uuid,pg_catalog.jsonb,pg_catalog.jsonb,boolean);
-drop function import_at_once(pg_catalog.uuid,pg_catalog.text,pg_catalog.jsonb,pg_catalog.uuid,pg_catalog.jsonb,boolean);
+drop function import_calls(uuid,jsonb,uuid,jsonb,boolean);
+drop function import_messages(uuid,uuid,jsonb,jsonb,boolean);
+drop function import_customers(uuid,jsonb,jsonb,boolean);
+drop function import_at_once(uuid,text,jsonb,uuid,jsonb,boolean);
 drop function apply_import_calls(import_batches,integer);
 drop function resolve_import_calls(import_batches,integer,integer);
-drop function read_import_calls(import_batches,private.business_directory,pg_catalog.jsonb);
+drop function read_import_calls(import_batches,private.business_directory,jsonb);

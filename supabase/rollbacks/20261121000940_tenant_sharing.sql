@@ -3,6 +3,6 @@
 select set_config('search_path', current_schema() || ', extensions, pg_temp', true);
 
 -- What it made, the last thing first
-drop function invite_portal_customer(pg_catalog.uuid,pg_catalog.uuid,pg_catalog.text);
-drop function unshare_record(pg_catalog.uuid,pg_catalog.uuid);
-drop function share_record(pg_catalog.uuid,pg_catalog.text,pg_catalog.uuid,pg_catalog.text[],pg_catalog.uuid,pg_catalog.text,pg_catalog.uuid,pg_catalog.text,timestamp with time zone);
+drop function invite_portal_customer(uuid,uuid,text);
+drop function unshare_record(uuid,uuid);
+drop function share_record(uuid,text,uuid,text[],uuid,text,uuid,text,timestamp with time zone);

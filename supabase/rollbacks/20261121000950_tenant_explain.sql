@@ -3,6 +3,6 @@
 select set_config('search_path', current_schema() || ', extensions, pg_temp', true);
 
 -- What it made, the last thing first
-drop function explain_access(pg_catalog.text,pg_catalog.uuid,pg_catalog.text);
-drop function may_insert(pg_catalog.text,pg_catalog.uuid);
-drop function explain_rule(pg_catalog.text,pg_catalog.uuid,pg_catalog.text,boolean);
+drop function explain_access(text,uuid,text);
+drop function may_insert(text,uuid);
+drop function explain_rule(text,uuid,text,boolean);

@@ -4,7 +4,8 @@
 -- Rows that would be lost are kept in a schema of their own: `tenantry migrate saved` lists them.
 do $save$
 declare
-  v_place text := 'rolled_back_20261121001100';
+  v_base constant text := 'rolled_back_20261121001100';
+  v_place text := v_base;
   v_number integer := 1;
   v_table regclass;
   v_name text;
@@ -13,7 +14,7 @@ declare
 begin
   while to_regnamespace(v_place) is not null loop
     v_number := v_number + 1;
-    v_place := 'rolled_back_20261121001100' || '_' || v_number;
+    v_place := v_base || '_' || v_number;
   end loop;
   foreach v_table in array array[
     'public.placement_databases',
@@ -41,10 +42,10 @@ begin
 end $save$;
 
 -- What it made, the last thing first
-drop function public.move_business(pg_catalog.uuid,pg_catalog.text,pg_catalog.text);
-drop function public.provision_business(pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text,pg_catalog.text);
-drop function private.organization_of_tenant(pg_catalog.text);
-drop function public.request_fleet_job(pg_catalog.text,pg_catalog.jsonb,pg_catalog.text);
+drop function public.move_business(uuid,text,text);
+drop function public.provision_business(text,text,text,text,text,text,text,text);
+drop function private.organization_of_tenant(text);
+drop function public.request_fleet_job(text,jsonb,text);
 drop table public.fleet_jobs;
 drop table public.placement_moves;
 drop table public.placement_databases;

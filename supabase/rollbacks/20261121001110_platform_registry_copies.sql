@@ -4,7 +4,8 @@
 -- Rows that would be lost are kept in a schema of their own: `tenantry migrate saved` lists them.
 do $save$
 declare
-  v_place text := 'rolled_back_20261121001110';
+  v_base constant text := 'rolled_back_20261121001110';
+  v_place text := v_base;
   v_number integer := 1;
   v_table regclass;
   v_name text;
@@ -13,7 +14,7 @@ declare
 begin
   while to_regnamespace(v_place) is not null loop
     v_number := v_number + 1;
-    v_place := 'rolled_back_20261121001110' || '_' || v_number;
+    v_place := v_base || '_' || v_number;
   end loop;
   foreach v_table in array array[
     'private.registry_tables',
@@ -42,10 +43,10 @@ begin
 end $save$;
 
 -- What it made, the last thing first
-drop function private.receive_registry(pg_catalog.jsonb,bigint,boolean);
-drop function private.mend_references(pg_catalog.text[]);
-drop function private.make_rows_equal(pg_catalog.text,pg_catalog.text,boolean,pg_catalog.uuid,pg_catalog.jsonb,pg_catalog.text[]);
-drop function private.registry_snapshot(pg_catalog.uuid);
+drop function private.receive_registry(jsonb,bigint,boolean);
+drop function private.mend_references(text[]);
+drop function private.make_rows_equal(text,text,boolean,uuid,jsonb,text[]);
+drop function private.registry_snapshot(uuid);
 drop trigger _960_version on public.organization_placements;
 drop function private.tg_placement_version();
 drop trigger _950_registry_update on public.api_keys;
@@ -68,7 +69,7 @@ drop trigger _950_registry on public.organization_placements;
 drop trigger _950_registry on public.organization_memberships;
 drop trigger _950_registry on public.organizations;
 drop function private.tg_registry_changed();
-drop function private.touch_registry(pg_catalog.uuid[]);
+drop function private.touch_registry(uuid[]);
 drop table private.placement_version;
 drop table private.received_registries;
 drop table private.registry_places;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ _DROPS = {
     "rule": "drop rule {}",
     "table constraint": "alter table {1} drop constraint {0}",
 }
+_PUBLIC = re.compile(r"\bpublic\.(\w+)")
 _PATH = " SET search_path TO 'public', 'extensions', 'pg_temp'"
 
 
@@ -63,8 +64,12 @@ class Undo:
 class Comparison:
     """Works out the undo of one migration. `tenant` files are written without schema names."""
 
-    def __init__(self, before: Moment, after: Moment, *, tenant: bool) -> None:
+    def __init__(
+        self, before: Moment, after: Moment, *, tenant: bool, platform: Collection[str] = ()
+    ) -> None:
+        """`platform` names what platform files made in `public`: that keeps its schema."""
         self._before, self._after, self._tenant = before, after, tenant
+        self._platform = platform
         self._undo = Undo()
 
     def undo(self) -> Undo:
@@ -78,7 +83,11 @@ class Comparison:
 
     def own(self, text: str) -> str:
         """A name as the file writes it."""
-        return re.sub(r"\bpublic\.", "", text) if self._tenant else text
+        text = re.sub(r"\bpg_catalog\.", "", text)
+        return _PUBLIC.sub(self._unqualified, text) if self._tenant else text
+
+    def _unqualified(self, match: re.Match[str]) -> str:
+        return match[0] if match[1] in self._platform else match[1]
 
     # What is dropped -----------------------------------------------------------------------------
 
@@ -247,12 +256,12 @@ class Comparison:
                 self._undo.by_hand.append(f"rows added to {name}, which others refer to")
                 continue
             guard = "current_schema() = 'public' and " if self._tenant else ""
-            columns = ", ".join(table.key)
+            columns = table.key[0] if len(table.key) == 1 else f"({', '.join(table.key)})"
             removed = [_tuple(key) for key in sorted(new.rows.keys() - table.rows.keys())]
             if removed:
                 listed = ",\n  ".join(removed)
                 self._undo.restored_first.append(
-                    f"delete from {name} where {guard}({columns}) in (\n  {listed})"
+                    f"delete from {name} where {guard}{columns} in (\n  {listed})"
                 )
             for key in sorted(table.rows.keys() & new.rows.keys()):
                 old_row, new_row = table.rows[key], new.rows[key]
@@ -260,7 +269,7 @@ class Comparison:
                 if changed:
                     values = ", ".join(f"{c} = {_literal(v)}" for c, v in changed.items())
                     self._undo.restored.append(
-                        f"update {name} set {values} where {guard}({columns}) = {_tuple(key)}"
+                        f"update {name} set {values} where {guard}{columns} = {_tuple(key)}"
                     )
             for key in sorted(table.rows.keys() - new.rows.keys()):
                 row = table.rows[key]
@@ -305,4 +314,5 @@ def _literal(value: str | None) -> str:
 
 
 def _tuple(values: tuple[str, ...]) -> str:
-    return "(" + ", ".join(_literal(value) for value in values) + ")"
+    listed = ", ".join(_literal(value) for value in values)
+    return listed if len(values) == 1 else f"({listed})"

@@ -54,7 +54,7 @@ select e.catalog, e.oid::int8, e.whole_catalog, e.whole::int8, i.type, i.identit
 from everything e, pg_identify_object(('pg_catalog.' || e.catalog)::regclass, e.oid, 0) i
 where e.oid >= 16384
   and not exists (select from pg_depend d where d.classid = ('pg_catalog.' || e.catalog)::regclass and d.objid = e.oid and d.deptype = 'e')
-  and coalesce(i.schema, '') not like 'pg\\_toast%' and i.type is not null
+  and coalesce(i.schema, '') not like 'pg\\_toast%' and coalesce(i.schema, i.identity) <> 'supabase_migrations' and i.type is not null
 """
 # A partition goes with its table.
 _PARTITIONS = "select i.inhrelid::int8, i.inhparent::int8 from pg_inherits i join pg_class c on c.oid = i.inhrelid where c.relispartition"

@@ -219,7 +219,7 @@ class FleetMigration:
 
         def take_back(target: Target) -> Outcome:
             def undo(connection: Connection, ledger: Ledger) -> tuple[Migration, ...]:
-                pairs = self._pairs(ledger.applied_after(goal, self._files(target)))
+                pairs = self.pairs(ledger.applied_after(goal, self._files(target)))
                 remaining = [one for one in self._files(target) if one.version <= goal]
                 roll_back(connection, target.schema, pairs, remaining)
                 return tuple(migration for migration, _ in pairs)
@@ -242,7 +242,8 @@ class FleetMigration:
             run.now(target, take_back)
         return run.finish(targets)
 
-    def _pairs(self, undo: Sequence[Migration]) -> list[tuple[Migration, Migration]]:
+    def pairs(self, undo: Sequence[Migration]) -> list[tuple[Migration, Migration]]:
+        """Each migration with its rollback. Raises MigrationError where one is missing."""
         if missing := [one.label for one in undo if one.version not in self.rollbacks]:
             raise MigrationError(
                 f"no rollback for {', '.join(missing)}: run `python tools/generate_rollbacks.py`"
@@ -265,7 +266,7 @@ class FleetMigration:
         if ledger is None:
             return None
         undo = ledger.applied_after(goal, self._files(target))
-        return [one.label for one, _ in self._pairs(undo)]
+        return [one.label for one, _ in self.pairs(undo)]
 
     def _chosen(
         self, targets: Targets, tenant: str | None, *, with_shelf: bool = True
