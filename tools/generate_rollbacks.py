@@ -82,7 +82,11 @@ def generate(
         tenant = migration.is_tenant
         added = moments[-1].objects.added_since(moments[-2].objects)
         if not tenant:
-            platform |= {one.identity.split("(")[0].rpartition(".")[2] for one in added}
+            platform |= {
+                one.identity.split("(")[0].rpartition(".")[2]
+                for one in added
+                if one.schema == "public"
+            }
         undo = Comparison(*moments[-2:], tenant=tenant, platform=platform).undo()
         by_hand = written_by_hand(path)
         if undo.by_hand and not by_hand:

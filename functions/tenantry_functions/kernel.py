@@ -77,6 +77,7 @@ class Context:
     services: Services = field(repr=False)
     body: bytes = field(default=b"", repr=False)
     _caller: Caller | None = None
+    _token: str | None = field(default=None, repr=False)
     _delivery: Delivery | None = None
 
     @property
@@ -95,11 +96,16 @@ class Context:
 
     @property
     def rest(self) -> RestClient:
-        """The API acting as the caller; only with auth="user"."""
+        """The API acting as the caller: a user, or with auth="secret" the service role.
+
+        Whoever holds the secret key may do all of that without us; nobody else comes this far.
+        """
         base_url = self.services.settings.postgrest_url
         if base_url is None:
             raise RuntimeError("FUNCTIONS_POSTGREST_URL is not set")
-        return RestClient(self.services.http, base_url, self.caller.token, self.request_id)
+        if self._token is None:
+            raise RuntimeError('only a function with auth="user" or "secret" has the API')
+        return RestClient(self.services.http, base_url, self._token, self.request_id)
 
     def json(self) -> Any:
         """The body as strict JSON.
@@ -193,11 +199,13 @@ class EdgeFunction:
         services = context.services
         if self.auth == "user":
             context._caller = await services.tokens.verify(request.headers)
+            context._token = context._caller.token
         elif self.auth == "publishable":
             keys = services.settings.publishable_keys + services.settings.secret_keys
             check_key(request.headers, keys, "publishable")
         elif self.auth == "secret":
             check_key(request.headers, services.settings.secret_keys, "secret")
+            context._token = services.settings.service_token
         context.body = await read_body(request, limits.max_body_bytes)
         if self.provider is not None:
             context._delivery = await services.receiver.receive(

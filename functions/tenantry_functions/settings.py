@@ -47,6 +47,11 @@ class Settings:
     retry_interval_seconds: float = 5.0
     retry_batch: int = 50
 
+    @property
+    def service_token(self) -> str | None:
+        """The secret key that the API itself understands: the one that is a token (RFC 7519)."""
+        return next((key for key in self.secret_keys if key.count(".") == 2), None)
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Read the settings.

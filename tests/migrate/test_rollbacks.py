@@ -120,7 +120,12 @@ def test_rows_survive_all_the_way_down_and_up(
         assert read_facts(connection) == bare
         saved = list_saved(connection)
         rows = {table.source: table.rows for one in saved for table in one.tables}
-        assert rows == {name: len(found) for name, found in before.items() if found}
+        assert rows == {
+            name: len(found)
+            for name, found in before.items()
+            # Their rows are of other files, which took them back.
+            if found and name not in ("private.table_permissions", "private.tenant_tables")
+        }
         for one in saved:
             found = connection.execute(
                 "select bool_and(c.relrowsecurity), bool_or(c.relacl is not null and exists ("
@@ -159,8 +164,8 @@ def test_a_schema_goes_down_and_up_beside_the_pooled_tables(
             connection.execute("set local session_replication_role = replica")
             connection.execute(
                 sql.SQL(
-                    "insert into {}.idempotency_keys (business_id, key, operation, result) "
-                    "select gen_random_uuid(), 'one', 'test', '{{}}'"
+                    "insert into {}.idempotency_keys (business_id, key, request_hash, result) "
+                    "select gen_random_uuid(), 'one', '', '{{}}'"
                 ).format(sql.Identifier(schema))
             )
         rows = contents(connection, (schema,))
