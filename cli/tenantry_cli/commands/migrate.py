@@ -219,7 +219,7 @@ def recover(
     ] = None,
     output: OutputOption = Format.pretty,
 ) -> None:
-    """Put saved rows back, after their migration was applied again. Rows that are there stay."""
+    """Put saved rows back, after their migration was applied again and before work goes on."""
     with plain_errors(), _connect(database_url) as connection:
         _refuse_env(output)
         migrate_fleet.print_recovered(recover_saved(connection, version, schema), output)

@@ -144,7 +144,7 @@ def print_recovered(recovered: Sequence[Recovered], output: Format) -> None:
             "is gone: nothing was put back"
             if one.missing
             else f"{one.put_back} of {one.saved} rows put back"
-            + (f", {one.kept} were there already" if one.kept else "")
+            + (f", {one.kept} left out: another row has what must be unique" if one.kept else "")
         )
         console.print(f"{one.source}: {outcome}", markup=False)
 

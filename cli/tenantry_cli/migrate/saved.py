@@ -71,8 +71,8 @@ class Recovered:
     """How one table fared.
 
     Args:
-        put_back: rows that are there again (or got their column again).
-        kept: rows whose key was there already; they were left as they are.
+        put_back: rows that are there again as they were (or got their column again).
+        kept: rows left out, because another row has what must be unique.
         missing: the table does not exist any more, or nothing of it could be matched.
     """
 
@@ -103,8 +103,9 @@ def recover(connection: Connection, version: str, schema: str | None = None) -> 
     """Put back what the rollback of `version` saved, in one transaction, as it was.
 
     Takes the latest copy of each place, or the one in `schema`. Triggers do not fire: they would
-    stamp and audit the rows as new. References are checked at the end. Raises MigrationError; then
-    nothing was put back.
+    stamp and audit the rows as new. A row of the same key gives way, such as one that the migration
+    fills in: recover before people work with the tables again. References are checked at the end.
+    Raises MigrationError; then nothing was put back.
     """
     copies = [one for one in list_saved(connection, version) if schema in (None, one.schema)]
     if not copies:
@@ -136,22 +137,29 @@ def _put_back(connection: Connection, copy: Saved, table: SavedTable) -> Recover
     key = [sql.SQL(name) for name, is_key in shared if is_key]
     if not columns or (table.column and (not key or len(columns) == len(key))):
         return Recovered(table.source, table.rows, 0, 0, missing=True)
-    if table.column:
-        statement = sql.SQL("update {} t set {} from {} s where {}").format(
-            target,
-            sql.SQL(", ").join(
-                sql.SQL("{0} = s.{0}").format(sql.SQL(name))
-                for name, is_key in shared
-                if not is_key
-            ),
-            saved,
-            sql.SQL(" and ").join(sql.SQL("t.{0} = s.{0}").format(one) for one in key),
-        )
-    else:
-        statement = sql.SQL(
-            "insert into {} ({}) overriding system value select {} from {} on conflict do nothing"
-        ).format(target, sql.SQL(", ").join(columns), sql.SQL(", ").join(columns), saved)
-    count = connection.execute(statement).rowcount
+    matches = sql.SQL(" and ").join(sql.SQL("t.{0} = s.{0}").format(one) for one in key)
+    others = [sql.SQL(name) for name, is_key in shared if not is_key]
+    listed = sql.SQL(", ").join(columns)
+    try:
+        count = 0
+        # What the migration filled in afresh gives way to what was there.
+        if key and others:
+            values = sql.SQL(", ").join(sql.SQL("{0} = s.{0}").format(one) for one in others)
+            update = sql.SQL("update {} t set {} from {} s where {}")
+            count = connection.execute(update.format(target, values, saved, matches)).rowcount
+        elif key:
+            there = sql.SQL("select from {} t, {} s where {}")
+            count = connection.execute(there.format(target, saved, matches)).rowcount
+        if not table.column:
+            insert = sql.SQL(
+                "insert into {} ({}) overriding system value select {} from {} on conflict do nothing"
+            )
+            count += connection.execute(insert.format(target, listed, listed, saved)).rowcount
+    except psycopg.errors.IntegrityError as error:
+        raise MigrationError(
+            f"{table.source}: {error.diag.message_primary}; nothing was put back. "
+            f"Compare its rows with {copy.schema}.{table.name}"
+        ) from error
     for sequence, column in connection.execute(_SEQUENCES, (table.source,) * 3).fetchall():
         connection.execute(
             sql.SQL("select setval({}, greatest(max({}), 1)) from {}").format(
