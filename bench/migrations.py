@@ -15,8 +15,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tenantry_cli.testing import throwaway_server
 from tests.migrate.small_fleet import SmallFleet, small_fleet
+
+from tenantry_cli.testing import throwaway_server
 
 WORKERS = (1, 2, 4)
 

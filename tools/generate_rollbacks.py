@@ -1,12 +1,12 @@
 """Write supabase/rollbacks/: for each migration the file that takes it back.
 
-    python tools/generate_rollbacks.py [--check] [--migrations DIRECTORY] [--rollbacks DIRECTORY]
+    python tools/generate_rollbacks.py [--check] [--migrations FOLDER] [--rollbacks FOLDER]
 
 Applies the migrations one by one in a throw-away Postgres, compares the catalog before and after
 each, and then proves the result: runs all files backwards and compares the catalog after each with
 what it was. What cannot be known from the catalog alone (roles, extensions, default privileges) is
-written by hand at the end of the file and kept. With --check nothing is written, and the exit status
-is 1 when a file would change.
+written by hand at the end of the file and kept. With --check nothing is written, and the exit
+status is 1 when a file would change.
 """
 
 from __future__ import annotations
@@ -33,14 +33,17 @@ Connection = psycopg.Connection[Any]
 
 _TABLES = """
 select quote_ident(n.nspname) || '.' || quote_ident(c.relname),
-  array(select quote_ident(a.attname) from pg_index i, unnest(i.indkey) with ordinality k(number, place)
-    join pg_attribute a on a.attnum = k.number
-    where i.indrelid = c.oid and i.indisprimary and a.attrelid = c.oid order by k.place),
+  array(select quote_ident(a.attname)
+    from pg_index i cross join unnest(i.indkey) with ordinality k(number, place)
+    join pg_attribute a on a.attnum = k.number and a.attrelid = c.oid
+    where i.indrelid = c.oid and i.indisprimary order by k.place),
   array(select quote_ident(a.attname) from pg_attribute a
-    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = '' order by a.attnum),
+    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+      and a.attgenerated = '' order by a.attnum),
   exists (select from pg_constraint k where k.contype = 'f' and k.confrelid = c.oid)
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where n.nspname in ('public', 'private') and c.relkind in ('r', 'p') and not c.relispartition order by 1
+where n.nspname in ('public', 'private') and c.relkind in ('r', 'p')
+  and not c.relispartition order by 1
 """
 # Larger tables are filled by their own file alone.
 _MOST_ROWS = 2000
@@ -70,7 +73,7 @@ def read_moment(connection: Connection) -> Moment:
 def generate(
     connection: Connection, migrations: list[Migration], directory: Path
 ) -> dict[Path, str]:
-    """The text of each file; `connection` is to a database without migrations. Raises ValueError."""
+    """The text of each file, from a database without migrations. Raises ValueError."""
     connection.autocommit = True
     texts: dict[Path, str] = {}
     moments = [read_moment(connection)]
@@ -152,7 +155,7 @@ def main() -> int:
         if not options.check:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(texts[path], encoding="utf-8")
-    return 1 if unwanted or options.check and differing else 0
+    return 1 if unwanted or (options.check and differing) else 0
 
 
 if __name__ == "__main__":

@@ -88,9 +88,7 @@ async def _read_job(ctx: Context, job_id: str) -> dict[str, Any]:
 
 
 def _answer(job: dict[str, Any]) -> Response:
-    said = {
-        name: job.get(name) for name in ("id", "kind", "state", "progress", "result", "error")
-    }
+    said = {name: job.get(name) for name in ("id", "kind", "state", "progress", "result", "error")}
     if job["state"] == "done":
         return JSONResponse(said)
     if job["state"] == "failed":
@@ -107,7 +105,9 @@ def _options(ctx: Context, kind: str) -> dict[str, Any]:
     for name, value in given.items():
         if name not in known or type(value) is not known[name]:
             listed = ", ".join(f"{one} ({wanted.__name__})" for one, wanted in known.items())
-            raise FunctionError(400, "bad_option", f"{name} is not right: use {listed}.", field=name)
+            raise FunctionError(
+                400, "bad_option", f"{name} is not right: use {listed}.", field=name
+            )
     if "tenant" in given and not _UUID.fullmatch(given["tenant"]):
         raise FunctionError(
             400, "bad_option", "tenant must be the id of an organization.", field="tenant"

@@ -89,6 +89,8 @@ GATES = (
             "import_batches.file_name": "the name of a file",
             "organization_placements.database_name": "generated from ids",
             "organization_placements.schema_name": "generated from ids",
+            "migration_targets.database_name": "generated from ids",
+            "migration_targets.schema_name": "generated from ids",
             "private.business_directory.database_name": "generated from ids",
             "private.business_directory.schema_name": "generated from ids",
         },

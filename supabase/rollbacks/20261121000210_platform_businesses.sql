@@ -46,7 +46,8 @@ delete from private.table_permissions where (table_name, verb) in (
   ('businesses', 'update'));
 
 -- What it made, the last thing first
--- Only the owner of a table drops its triggers: these go with their function, and nothing else may.
+-- Only the owner of a table drops its triggers: these go with their function,
+-- and nothing else may.
 do $$ begin
   if exists (select from pg_depend d where d.refclassid = 'pg_proc'::regclass
       and d.refobjid = 'private.tg_users_profile()'::regprocedure and d.deptype = 'n'

@@ -22,7 +22,10 @@ from tenantry_cli.stack.database import Server, clone_database, create_database,
 
 REGISTRY = """
 create schema private;
-do $$ begin create role integrator nologin noinherit; exception when duplicate_object then null; end $$;
+do $$ begin
+  create role integrator nologin noinherit;
+exception when duplicate_object then null;
+end $$;
 create table public.placement_databases (name text primary key, kind text not null);
 create table public.organization_placements (
   organization_id uuid primary key, isolation text not null, database_name text not null,
@@ -114,9 +117,11 @@ class SmallFleet:
                 continue
             with self.connect(database) as connection:
                 rows = connection.execute(
-                    "select n.nspname, c.relname || '.' || a.attname from pg_attribute a join pg_class c"
-                    " on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace"
-                    " where c.relname in ('notes', 'labels') and a.attnum > 0 and not a.attisdropped"
+                    "select n.nspname, c.relname || '.' || a.attname"
+                    " from pg_attribute a join pg_class c on c.oid = a.attrelid"
+                    " join pg_namespace n on n.oid = c.relnamespace"
+                    " where c.relname in ('notes', 'labels') and a.attnum > 0"
+                    " and not a.attisdropped"
                     " and (n.nspname = 'public' or n.nspname like 'tenant_%')"
                 ).fetchall()
             for schema, column in rows:

@@ -28,6 +28,7 @@ ROLLBACKS = PROJECT.root / "supabase" / "rollbacks"
 Connection = psycopg.Connection[Any]
 NewDatabase = Callable[[], Database]
 
+TAKEN_BACK = ("private.table_permissions", "private.tenant_tables")
 _KILL = "select pg_terminate_backend(pg_backend_pid())"
 
 
@@ -124,13 +125,13 @@ def test_rows_survive_all_the_way_down_and_up(
             name: len(found)
             for name, found in before.items()
             # Their rows are of other files, which took them back.
-            if found and name not in ("private.table_permissions", "private.tenant_tables")
+            if found and name not in TAKEN_BACK
         }
         for one in saved:
             found = connection.execute(
                 "select bool_and(c.relrowsecurity), bool_or(c.relacl is not null and exists ("
-                " select from aclexplode(c.relacl) a where a.grantee <> c.relowner)) from pg_class c"
-                " where c.relnamespace = to_regnamespace(%s) and c.relkind = 'r'",
+                " select from aclexplode(c.relacl) a where a.grantee <> c.relowner))"
+                " from pg_class c where c.relnamespace = to_regnamespace(%s) and c.relkind = 'r'",
                 (one.schema,),
             ).fetchone()
             assert found == (True, False)
@@ -138,7 +139,9 @@ def test_rows_survive_all_the_way_down_and_up(
         apply_migrations(connection, migrations)
         assert read_facts(connection) == fresh
         report = [
-            line for one in migrations if any(s.version == one.version for s in saved)
+            line
+            for one in migrations
+            if any(s.version == one.version for s in saved)
             for line in recover(connection, one.version)
         ]
         assert not any(line.missing for line in report)
@@ -232,8 +235,9 @@ def test_a_backend_that_dies_leaves_everything_as_it_was(
         return hashes, sorted(read_state(connection, []).ledger.versions), list_saved(connection)
 
     def killed(run: Callable[[Connection], None]) -> None:
-        with database.connect(autocommit=True) as connection, pytest.raises(
-            (StatementError, psycopg.OperationalError)
+        with (
+            database.connect(autocommit=True) as connection,
+            pytest.raises((StatementError, psycopg.OperationalError)),
         ):
             run(connection)
 

@@ -261,7 +261,7 @@ class Comparison:
             if removed:
                 listed = ",\n  ".join(removed)
                 self._undo.restored_first.append(
-                    f"delete from {name} where {guard}{columns} in (\n  {listed})"
+                    f"delete from {name} where {guard}{columns} in (\n  {listed})"  # noqa: S608
                 )
             for key in sorted(table.rows.keys() & new.rows.keys()):
                 old_row, new_row = table.rows[key], new.rows[key]
@@ -269,7 +269,7 @@ class Comparison:
                 if changed:
                     values = ", ".join(f"{c} = {_literal(v)}" for c, v in changed.items())
                     self._undo.restored.append(
-                        f"update {name} set {values} where {guard}{columns} = {_tuple(key)}"
+                        f"update {name} set {values} where {guard}{columns} = {_tuple(key)}"  # noqa: S608
                     )
             for key in sorted(table.rows.keys() - new.rows.keys()):
                 row = table.rows[key]
@@ -286,7 +286,8 @@ def _drop_with_guests(function: Object, triggers: list[Object]) -> list[str]:
         for one in sorted(triggers, key=lambda one: one.identity)
     )
     return [
-        "-- Only the owner of a table drops its triggers: these go with their function, and nothing else may.\n"
+        "-- Only the owner of a table drops its triggers: these go with their function,\n"
+        "-- and nothing else may.\n"
         "do $$ begin\n"
         "  if exists (select from pg_depend d where d.refclassid = 'pg_proc'::regclass\n"
         f"      and d.refobjid = '{function.identity}'::regprocedure and d.deptype = 'n'\n"

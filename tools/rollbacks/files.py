@@ -8,63 +8,13 @@ from rollbacks.differences import Undo
 from tenantry_cli.migrate.files import Migration
 
 #: What follows this line is kept when the file is written again.
-BY_HAND = "-- Written by hand; kept when this file is generated again ----------------------------------------"
+BY_HAND = "-- Written by hand; kept when this file is generated again " + "-" * 40
 
 _PIN = "select set_config('search_path', current_schema() || ', extensions, pg_temp', true);\n"
+_FOLDER = Path(__file__).parent
 # The lock comes first: what is written between copying and dropping would be lost.
-_SAVE_TABLES = """
--- Rows that would be lost are kept in a schema of their own: `tenantry migrate saved` lists them.
-do $save$
-declare
-  v_base constant text := base_place;
-  v_place text := v_base;
-  v_number integer := 1;
-  v_table regclass;
-  v_name text;
-  v_columns text;
-  v_count bigint;
-begin
-  while to_regnamespace(v_place) is not null loop
-    v_number := v_number + 1;
-    v_place := v_base || '_' || v_number;
-  end loop;
-  foreach v_table in array array[
-    table_list
-  ]::regclass[] loop
-    execute format('lock table %s in access exclusive mode', v_table);
-    execute format('select count(*) from %s', v_table) into v_count;
-    continue when v_count = 0;
-    if to_regnamespace(v_place) is null then
-      execute format('create schema %I', v_place);
-      execute format('comment on schema %I is %L', v_place, format('Rows of %s, saved %s by the rollback of migration_label', current_schema(), now()));
-    end if;
-    -- Of domains the type beneath: the copy must not hold what is dropped later.
-    select c.relname, string_agg(case t.typtype when 'd' then format('%1$I::%2$s as %1$I', a.attname, format_type(t.typbasetype, t.typtypmod))
-      else quote_ident(a.attname) end, ', ' order by a.attnum) into v_name, v_columns
-    from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
-    join pg_type t on t.oid = a.atttypid where c.oid = v_table group by c.relname;
-    execute format('create table %I.%I as select %s from %s', v_place, v_name, v_columns, v_table);
-    execute format('alter table %I.%I enable row level security', v_place, v_name);
-    execute format('revoke all on %I.%I from public, anon, authenticated, service_role', v_place, v_name);
-    execute format('comment on table %I.%I is %L', v_place, v_name, format('%s rows of %s.%I', v_count,
-      (select quote_ident(n.nspname) from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = v_table), v_name));
-  end loop;column_part
-end $save$;
-"""
-_SAVE_COLUMN = """
-  lock table {table} in access exclusive mode;
-  select count(*) into v_count from {table} where {column} is not null;
-  if v_count > 0 then
-    if to_regnamespace(v_place) is null then
-      execute format('create schema %I', v_place);
-      execute format('comment on schema %I is %L', v_place, format('Rows of %s, saved %s by the rollback of {label}', current_schema(), now()));
-    end if;
-    execute format('create table %I.%I as select {columns} from {table} where {column} is not null', v_place, '{name}');
-    execute format('alter table %I.%I enable row level security', v_place, '{name}');
-    execute format('revoke all on %I.%I from public, anon, authenticated, service_role', v_place, '{name}');
-    execute format('comment on table %I.%I is %L', v_place, '{name}', format('%s rows of %s.{plain}, of its column {column}', v_count,
-      (select quote_ident(n.nspname) from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = '{table}'::regclass)));
-  end if;"""
+_SAVE_TABLES = "\n" + (_FOLDER / "save_tables.sql").read_text(encoding="utf-8")
+_SAVE_COLUMN = "\n" + (_FOLDER / "save_column.sql").read_text(encoding="utf-8").rstrip("\n")
 
 
 def rollback_text(migration: Migration, undo: Undo, by_hand: str) -> str:
@@ -100,7 +50,10 @@ def written_by_hand(path: Path) -> str:
 def _save(migration: Migration, undo: Undo, *, tenant: bool) -> str:
     base = f"'rolled_back_{migration.version}'"
     if tenant:
-        base += " || case current_schema() when 'public' then '' else '_' || left(md5(current_schema()), 12) end"
+        base += (
+            " || case current_schema() when 'public' then '' "
+            "else '_' || left(md5(current_schema()), 12) end"
+        )
     columns = "".join(
         _SAVE_COLUMN.format(
             table=table,

@@ -77,7 +77,7 @@ def up(
     canaries: CanariesOption = Options.canaries,
     output: OutputOption = Format.pretty,
 ) -> None:
-    """Apply the pending migrations: to one database, to the fleet, or at the place of one tenant."""
+    """Apply the pending migrations: to one database, the fleet, or the place of one tenant."""
     with plain_errors():
         _refuse_env(output)
         if everywhere or tenant is not None:

@@ -15,19 +15,6 @@ Connection = psycopg.Connection[Any]
 #: The schemas that every database of a fleet has.
 SHARED_SCHEMAS = ("public", "private")
 
-_ROLES = """
-select 'role', quote_ident(r.rolname), concat_ws(' ', r.rolinherit, r.rolbypassrls, r.rolconfig::text)
-from pg_roles r where r.rolname in ('anon', 'authenticated', 'service_role', 'authenticator', 'integrator')
-"""
-# A schema's own name is taken out, so that two schemas made by the same files are equal.
-_HASHES = """
-select schema, md5(string_agg(entry, e'\\n' order by entry collate "C")) from (
-  select schema, concat_ws(e'\\t', kind, case schema when 'public' then name else replace(name, schema, '<home>') end,
-    case schema when 'public' then definition else replace(definition, schema, '<home>') end) as entry
-  from facts
-) entries group by schema
-"""
-
 
 @dataclass(frozen=True, order=True)
 class Fact:
@@ -40,8 +27,9 @@ class Fact:
 Facts = Mapping[Fact, str]
 
 
-def _read(name: str) -> str:
-    return files("tenantry_cli.migrate").joinpath("sql", name).read_text(encoding="utf-8")
+def _read(*names: str) -> bytes:
+    directory = files("tenantry_cli.migrate").joinpath("sql")
+    return b"".join(directory.joinpath(name).read_bytes() for name in names)
 
 
 def read_facts(
@@ -55,12 +43,12 @@ def read_facts(
     with connection.transaction():
         connection.execute("set local search_path = ''")
         rows = connection.execute(
-            (_read("catalog.sql") + "select kind, name, definition from facts").encode(),
+            _read("catalog.sql", "facts.sql"),
             {"schemas": list(schemas)},
         ).fetchall()
-        rows += connection.execute(_read("database.sql").encode()).fetchall()
+        rows += connection.execute(_read("database.sql")).fetchall()
         if with_roles:
-            rows += connection.execute(_ROLES).fetchall()
+            rows += connection.execute(_read("roles.sql")).fetchall()
     for kind, name, definition in rows:
         found[Fact(str(kind), str(name))] = str(definition)
     return found
@@ -71,7 +59,7 @@ def schema_hashes(connection: Connection, schemas: Sequence[str]) -> dict[str, s
     with connection.transaction():
         connection.execute("set local search_path = ''")
         rows = connection.execute(
-            (_read("catalog.sql") + _HASHES).encode(), {"schemas": list(schemas)}
+            _read("catalog.sql", "hashes.sql"), {"schemas": list(schemas)}
         ).fetchall()
     return {str(schema): str(value) for schema, value in rows}
 

@@ -74,8 +74,8 @@ def read_rollbacks(directory: Path, migrations: Sequence[Migration]) -> dict[str
         rollback = found.get(migration.version)
         if rollback is not None and rollback.name != migration.name:
             raise MigrationError(
-                f"rollbacks/{rollback.label}.sql is not named like migrations/{migration.label}.sql: "
-                "run `python tools/generate_rollbacks.py`"
+                f"rollbacks/{rollback.label}.sql is not named like "
+                f"migrations/{migration.label}.sql: run `python tools/generate_rollbacks.py`"
             )
     return found
 

@@ -42,7 +42,7 @@ def keep_moves_away(main: Connection) -> Iterator[None]:
 
 @contextmanager
 def keep_migrations_away(main: Connection) -> Iterator[None]:
-    """Hold the lock of moves, which many may hold. Raises MigrationError during a fleet migration."""
+    """Hold the lock of moves, as many may. Raises MigrationError during a fleet migration."""
     if not _ask(main, "select pg_try_advisory_lock_shared(hashtext(%s))", MOVES_KEY):
         raise MigrationError(
             "the fleet is being migrated: homes are made and moved when that is done"

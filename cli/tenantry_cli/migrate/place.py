@@ -21,11 +21,14 @@ Connection = psycopg.Connection[Any]
 _HAS_NEEDS = "select to_regclass('private.compatibility') is not null"
 # Supabase's ledger keeps the statements themselves; this is `checksum` of them.
 _OWN_LEDGER = sql.SQL("""
-select 'supabase_migrations', version, (select encode(sha256(coalesce(string_agg(convert_to(s, 'UTF8'), '\\x00' order by n), '')), 'hex')
-  from unnest(statements) with ordinality u(s, n)) from supabase_migrations.schema_migrations
+select 'supabase_migrations', version, (
+  select encode(sha256(coalesce(string_agg(convert_to(s, 'UTF8'), '\\x00' order by n), '')), 'hex')
+  from unnest(statements) with ordinality u(s, n))
+from supabase_migrations.schema_migrations
 """)
 _EXISTS = """
-select n.nspname from unnest(%s::text[]) n(nspname) where to_regclass(quote_ident(n.nspname) || '.schema_migrations') is not null
+select n.nspname from unnest(%s::text[]) n(nspname)
+where to_regclass(quote_ident(n.nspname) || '.schema_migrations') is not null
 """
 
 
@@ -180,4 +183,5 @@ def _set_compatibility(
 ) -> None:
     needed = max((one.compatible_from or "0" for one in migrations), default="0", key=int)
     if connection.execute(_HAS_NEEDS).fetchone() == (True,):
-        connection.execute(f"update private.compatibility set compatible_from = {value}", (needed,))
+        update: LiteralString = "update private.compatibility set compatible_from = "
+        connection.execute(update + value, (needed,))

@@ -15,7 +15,8 @@ from tenantry_cli.migrate.files import MigrationError
 Connection = psycopg.Connection[Any]
 
 _PLACES = """
-select n.nspname, coalesce(obj_description(n.oid, 'pg_namespace'), ''), c.relname, coalesce(obj_description(c.oid, 'pg_class'), '')
+select n.nspname, coalesce(obj_description(n.oid, 'pg_namespace'), ''), c.relname,
+  coalesce(obj_description(c.oid, 'pg_class'), '')
 from pg_namespace n left join pg_class c on c.relnamespace = n.oid and c.relkind = 'r'
 where n.nspname ~ '^rolled_back_[0-9]+' order by n.nspname, c.oid
 """
@@ -23,23 +24,30 @@ where n.nspname ~ '^rolled_back_[0-9]+' order by n.nspname, c.oid
 _TABLE_COMMENT = re.compile(r"([0-9]+) rows of (\S+?)\.([^.,\s]+)(?:, of its column (\S+))?")
 _PLACE_COMMENT = re.compile(r"Rows of (\S+), saved (.+) by the rollback of ([0-9]+)_(\S+)")
 
-# Columns that both have and that can be written, the key, and which of them are identities.
+# Columns that both have and that can be written, and which of them are the key.
 _SHARED_COLUMNS = """
-select quote_ident(a.attname), a.attname = any (array(select k.attname from pg_index i
+select quote_ident(a.attname), a.attname = any (array(
+    select k.attname from pg_index i
     join pg_attribute k on k.attrelid = i.indrelid and k.attnum = any (i.indkey)
     where i.indrelid = a.attrelid and i.indisprimary))
-from pg_attribute a join pg_attribute s on s.attrelid = %s::regclass and s.attname = a.attname and not s.attisdropped
-where a.attrelid = %s::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = '' order by a.attnum
+from pg_attribute a
+join pg_attribute s on s.attrelid = %s::regclass and s.attname = a.attname and not s.attisdropped
+where a.attrelid = %s::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+order by a.attnum
 """
 _REFERENCES = """
 select k.conname, k.conrelid::regclass::text, k.confrelid::regclass::text,
-  array(select quote_ident(a.attname) from unnest(k.conkey) with ordinality u(n, p) join pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.n order by p),
-  array(select quote_ident(a.attname) from unnest(k.confkey) with ordinality u(n, p) join pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.n order by p)
-from pg_constraint k where k.contype = 'f' and k.conparentid = 0 and k.conrelid = any (%s::regclass[])
+  array(select quote_ident(a.attname) from unnest(k.conkey) with ordinality u(n, p)
+        join pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.n order by p),
+  array(select quote_ident(a.attname) from unnest(k.confkey) with ordinality u(n, p)
+        join pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.n order by p)
+from pg_constraint k
+where k.contype = 'f' and k.conparentid = 0 and k.conrelid = any (%s::regclass[])
 """
 _SEQUENCES = """
-select pg_get_serial_sequence(%s, a.attname), quote_ident(a.attname) from pg_attribute a
-where a.attrelid = %s::regclass and a.attnum > 0 and not a.attisdropped and pg_get_serial_sequence(%s, a.attname) is not null
+select pg_get_serial_sequence(%(table)s, a.attname), quote_ident(a.attname) from pg_attribute a
+where a.attrelid = %(table)s::regclass and a.attnum > 0 and not a.attisdropped
+  and pg_get_serial_sequence(%(table)s, a.attname) is not null
 """
 
 
@@ -110,7 +118,8 @@ def recover(connection: Connection, version: str, schema: str | None = None) -> 
     copies = [one for one in list_saved(connection, version) if schema in (None, one.schema)]
     if not copies:
         raise MigrationError(
-            f"no rows were saved by a rollback of {version} here: `tenantry migrate saved` lists them"
+            f"no rows were saved by a rollback of {version} here: "
+            "`tenantry migrate saved` lists them"
         )
     latest = {
         one.place: one for one in sorted(copies, key=lambda one: (len(one.schema), one.schema))
@@ -132,7 +141,7 @@ def _put_back(connection: Connection, copy: Saved, table: SavedTable) -> Recover
     shared = connection.execute(
         _SHARED_COLUMNS, (saved.as_string(connection), table.source)
     ).fetchall()
-    target = sql.SQL(table.source)  # type: ignore[arg-type]  # from the catalog, quoted there
+    target = sql.SQL(table.source)  # from the catalog, quoted there
     columns = [sql.SQL(name) for name, _ in shared]
     key = [sql.SQL(name) for name, is_key in shared if is_key]
     if not columns or (table.column and (not key or len(columns) == len(key))):
@@ -152,7 +161,8 @@ def _put_back(connection: Connection, copy: Saved, table: SavedTable) -> Recover
             count = connection.execute(there.format(target, saved, matches)).rowcount
         if not table.column:
             insert = sql.SQL(
-                "insert into {} ({}) overriding system value select {} from {} on conflict do nothing"
+                "insert into {} ({}) overriding system value select {} from {} "
+                "on conflict do nothing"
             )
             count += connection.execute(insert.format(target, listed, listed, saved)).rowcount
     except psycopg.errors.IntegrityError as error:
@@ -160,7 +170,7 @@ def _put_back(connection: Connection, copy: Saved, table: SavedTable) -> Recover
             f"{table.source}: {error.diag.message_primary}; nothing was put back. "
             f"Compare its rows with {copy.schema}.{table.name}"
         ) from error
-    for sequence, column in connection.execute(_SEQUENCES, (table.source,) * 3).fetchall():
+    for sequence, column in connection.execute(_SEQUENCES, {"table": table.source}).fetchall():
         connection.execute(
             sql.SQL("select setval({}, greatest(max({}), 1)) from {}").format(
                 sql.Literal(sequence), sql.SQL(column), target
@@ -175,13 +185,12 @@ def _check_references(connection: Connection, tables: Sequence[str]) -> None:
     ).fetchall():
         is_set = " and ".join(f"c.{one} is not null" for one in own)
         matches = " and ".join(f"p.{b} = c.{a}" for a, b in zip(own, foreign, strict=True))
-        orphans = connection.execute(
-            sql.SQL(  # names from the catalog, quoted there
-                f"select count(*) from {child} c where {is_set} and not exists (select from {parent} p where {matches})"
-            )
-        ).fetchone()
+        missing = f"not exists (select from {parent} p where {matches})"
+        # Names from the catalog, quoted there.
+        query = f"select count(*) from {child} c where {is_set} and {missing}"  # noqa: S608
+        orphans = connection.execute(query.encode()).fetchone()
         if orphans and orphans[0]:
             raise MigrationError(
-                f"{orphans[0]} rows of {child} would point to rows of {parent} that are gone ({name}): "
-                "recover the migration that made them first; nothing was put back"
+                f"{orphans[0]} rows of {child} would point to rows of {parent} that are gone "
+                f"({name}): recover the migration that made them first; nothing was put back"
             )

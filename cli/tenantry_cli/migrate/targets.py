@@ -25,7 +25,8 @@ select case when p.isolation = 'schema' then 'schema' else 'database' end as kin
 from public.organization_placements p
 where p.isolation in ('schema', 'database') and p.database_name <> current_database()
 union all
-select d.kind, d.name, null, null, false from public.placement_databases d where d.name <> current_database()
+select d.kind, d.name, null, null, false from public.placement_databases d
+where d.name <> current_database()
 order by 2, 3 nulls first
 """
 _DATABASES = "select datname, datallowconn from pg_database"

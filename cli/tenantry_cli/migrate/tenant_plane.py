@@ -1,4 +1,4 @@
-"""The tenant plane in a schema of its own: the same files, once more, with a ledger beside the tables."""
+"""The tenant plane in a schema of its own: the same files again, with a ledger of their own."""
 
 from __future__ import annotations
 
