@@ -84,7 +84,8 @@ def test_a_place_that_fails_ends_with_status_1(database_server: Server, tmp_path
 FIRST = """
 create table public.kinds (code text primary key, label text not null);
 insert into public.kinds values ('a', 'First'), ('b', 'Second');
-create table public.items (id bigint generated always as identity primary key, kind text not null, size integer not null);
+create table public.items (
+  id bigint generated always as identity primary key, kind text not null, size integer not null);
 create function public.size_of(item bigint) returns integer language sql stable set search_path = ''
   as 'select size from public.items where id = item';
 comment on function public.size_of(bigint) is 'Its size.';
@@ -93,7 +94,8 @@ create view public.sizes as select kind, sum(size) as total from public.items gr
 """
 # Changes everything of the first file that a file can change.
 SECOND = """
-create or replace function public.size_of(item bigint) returns integer language sql stable set search_path = ''
+create or replace function public.size_of(item bigint) returns integer
+  language sql stable set search_path = ''
   as 'select size * 2 from public.items where id = item';
 comment on function public.size_of(bigint) is 'Twice its size.';
 grant execute on function public.size_of(bigint) to authenticated;
@@ -147,7 +149,9 @@ def test_the_generator_takes_back_changes_of_what_others_made(
         )
         connection.execute("insert into extras values (1, 'more')")
         roll_back(connection, None, [(migrations[1], rollbacks["2"])], migrations[:1])
-        saved = {table.name: table.rows for one in list_saved(connection) for table in one.tables}
+        saved = {
+            table.name: table.rows for one in list_saved(connection, "2") for table in one.tables
+        }
         assert saved == {"extras": 1, "items.note": 1}
         kinds = connection.execute("select code, label from kinds order by 1").fetchall()
         assert kinds == [("a", "First"), ("b", "Second")]

@@ -286,7 +286,7 @@ def _drop_with_guests(function: Object, triggers: list[Object]) -> list[str]:
         for one in sorted(triggers, key=lambda one: one.identity)
     )
     return [
-        "-- Only the owner of a table drops its triggers: these go with their function,\n"
+        "-- Only the owner of a table drops its triggers: these go with their function,\n"  # noqa: S608
         "-- and nothing else may.\n"
         "do $$ begin\n"
         "  if exists (select from pg_depend d where d.refclassid = 'pg_proc'::regclass\n"
