@@ -7,12 +7,13 @@ reads its row.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from tenantry_functions import Context, FunctionError, edge
 
@@ -68,7 +69,7 @@ async def _status(ctx: Context) -> Response:
         order="created_at.desc",
         limit="1",
     )
-    return JSONResponse({"counts": counts, "targets": rows, "last_job": jobs[0] if jobs else None})
+    return _json({"counts": counts, "targets": rows, "last_job": jobs[0] if jobs else None})
 
 
 async def _wait(ctx: Context, job: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -90,11 +91,19 @@ async def _read_job(ctx: Context, job_id: str) -> dict[str, Any]:
 def _answer(job: dict[str, Any]) -> Response:
     said = {name: job.get(name) for name in ("id", "kind", "state", "progress", "result", "error")}
     if job["state"] == "done":
-        return JSONResponse(said)
+        return _json(said)
     if job["state"] == "failed":
         # Refused by what it found, such as a later migration: the request conflicts with the state.
-        return JSONResponse(said, status_code=409)
-    return JSONResponse(said, status_code=202, headers={"Retry-After": "2"})
+        return _json(said, 409)
+    return _json(said, 202, {"Retry-After": "2"})
+
+
+def _json(
+    content: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    # The API's fractions are Decimal; seconds need not be exact.
+    text = json.dumps(content, default=float)
+    return Response(text, status, headers, media_type="application/json")
 
 
 def _options(ctx: Context, kind: str) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Api:
             return web.json_response([{"target": "postgres", "state": "current"}])
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         job = {"id": JOB, "kind": "migrate_up", "state": state, "result": {"failed": []}}
+        job["progress"] = {"seconds": 0.125}
         return web.json_response(job if request.path.startswith("/rpc/") else [job])
 
     @asynccontextmanager
