@@ -15,7 +15,8 @@ from psycopg import sql
 
 from tenantry_cli.migrate import apply_migrations, read_migrations
 from tenantry_cli.migrate.files import Migration, read_rollbacks
-from tenantry_cli.migrate.fleet import FleetMigration, Options
+from tenantry_cli.migrate.fleet import FleetMigration
+from tenantry_cli.migrate.report import Options
 from tenantry_cli.migrate.tenant_plane import create_tenant_schema
 from tenantry_cli.project import find_project
 from tenantry_cli.stack.database import Server, clone_database, create_database, drop_database

@@ -16,8 +16,8 @@ from psycopg.types.json import Jsonb
 from tenantry_cli.commands.migrate_fleet import fleet_of
 from tenantry_cli.migrate import MigrationError, read_migrations
 from tenantry_cli.migrate.files import read_rollbacks
-from tenantry_cli.migrate.fleet import Options
 from tenantry_cli.migrate.jobs import run_migration_job
+from tenantry_cli.migrate.report import Options
 from tenantry_cli.project import find_project
 from tenantry_cli.stack.control import RunningStack
 from tenantry_functions.testing import SECRET_KEY, Answer, FunctionHost, local_settings, memory_host

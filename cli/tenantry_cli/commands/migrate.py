@@ -22,10 +22,11 @@ from tenantry_cli.migrate import (
     read_migrations,
 )
 from tenantry_cli.migrate.files import read_rollbacks
-from tenantry_cli.migrate.fleet import FleetMigration, Options
+from tenantry_cli.migrate.fleet import FleetMigration
 from tenantry_cli.migrate.goal import find_goal
 from tenantry_cli.migrate.locks import lock_place
 from tenantry_cli.migrate.place import read_state, roll_back
+from tenantry_cli.migrate.report import Options
 from tenantry_cli.migrate.saved import list_saved
 from tenantry_cli.migrate.saved import recover as recover_saved
 from tenantry_cli.output import Format, console, fail, plain_errors, progress

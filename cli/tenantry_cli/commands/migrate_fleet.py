@@ -15,8 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tenantry_cli.migrate import Migration, MigrationError
-from tenantry_cli.migrate.fleet import FleetMigration, Options, Outcome, Report
+from tenantry_cli.migrate.fleet import FleetMigration
 from tenantry_cli.migrate.jobs import applied_versions, report_json
+from tenantry_cli.migrate.report import Options, Outcome, Report
 from tenantry_cli.migrate.saved import Recovered, Saved
 from tenantry_cli.migrate.status import Standing, fleet_status
 from tenantry_cli.output import Format, console, progress

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
 from psycopg import sql
 
-from tenantry_cli.migrate.drift import note_catalogs
 from tenantry_cli.migrate.execution import StatementError
 from tenantry_cli.migrate.files import Migration, MigrationError
 from tenantry_cli.migrate.locks import keep_moves_away, lock_place
 from tenantry_cli.migrate.place import DatabaseState, Ledger, bring_up, read_state, roll_back
+from tenantry_cli.migrate.report import Options, Outcome, Report
+from tenantry_cli.migrate.run import Run, States, canaries
 from tenantry_cli.migrate.targets import (
     Connect,
     Connection,
@@ -30,60 +31,9 @@ from tenantry_cli.migrate.targets import (
     read_targets,
     set_open,
 )
-from tenantry_cli.migrate.targets_record import forget_others, read_rows, write_row
 from tenantry_cli.migrate.tenant_plane import tenant_migrations
 
 _LOCK_NOT_AVAILABLE = "55P03"
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a run goes about it."""
-
-    #: Places worked on at once. Four keep two processor cores busy.
-    workers: int = 4
-    #: Tenants that go before the others; when one fails, the others are left alone.
-    canaries: int = 2
-    #: What waits longer for a table in use gives up and is tried again.
-    lock_timeout: str = "2s"
-    attempts: int = 3
-    #: Also apply files older than the newest applied.
-    include_all: bool = False
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one place was left.
-
-    Args:
-        state: current, behind or failed; behind also where it was not its turn any more.
-        files: what was applied or taken back; in a dry run, what would be.
-    """
-
-    target: Target
-    state: str
-    version: str | None
-    files: tuple[str, ...] = ()
-    error: str | None = None
-    seconds: float = 0.0
-
-
-@dataclass
-class Report:
-    """A whole run."""
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    #: Why the rest was left alone.
-    stopped: str | None = None
-    seconds: float = 0.0
-
-    @property
-    def changed(self) -> list[Outcome]:
-        return [one for one in self.outcomes if one.files and one.error is None]
-
-    @property
-    def failed(self) -> list[Outcome]:
-        return [one for one in self.outcomes if one.state == "failed"]
 
 
 class Busy(MigrationError):
@@ -151,7 +101,7 @@ class FleetMigration:
         work = {one: self._pending(one, states) for one in chosen if not states.is_unfinished(one)}
         due = [one for one, files in work.items() if files is None or files]
         self.on_plan(len(due))
-        run = _Run(self, main, report, states)
+        run = Run(self, main, report, states)
         run.note_current([one for one in work if one not in due], tenant is None)
 
         for target in (targets.template, targets.main):
@@ -159,7 +109,7 @@ class FleetMigration:
                 report.stopped = f"{target.name} failed: nothing after it was begun"
                 return run.finish(targets)
         rest = [one for one in due if one not in (targets.template, targets.main)]
-        for canary in _canaries(rest, self.options.canaries if tenant is None else 0):
+        for canary in canaries(rest, self.options.canaries if tenant is None else 0):
             for target in (
                 *(
                     d
@@ -215,7 +165,7 @@ class FleetMigration:
             if not states.is_unfinished(one) and self._undo(one, states, goal) != []
         ]
         self.on_plan(len(due))
-        run = _Run(self, main, report, states)
+        run = Run(self, main, report, states)
 
         def take_back(target: Target) -> Outcome:
             def undo(connection: Connection, ledger: Ledger) -> tuple[Migration, ...]:
@@ -228,7 +178,7 @@ class FleetMigration:
 
         last = [one for one in (targets.main, targets.template) if one in due]
         rest = [one for one in due if one not in last]
-        for canary in _canaries(rest, self.options.canaries if tenant is None else 0):
+        for canary in canaries(rest, self.options.canaries if tenant is None else 0):
             if not run.now(canary, take_back):
                 report.stopped = f"{canary.name}, a canary, failed: everybody else was left alone"
                 run.leave([one for one in due if one not in run.done])
@@ -255,13 +205,13 @@ class FleetMigration:
     def _files(self, target: Target) -> Sequence[Migration]:
         return tenant_migrations(self.migrations) if target.schema else self.migrations
 
-    def _pending(self, target: Target, states: _States) -> list[str] | None:
+    def _pending(self, target: Target, states: States) -> list[str] | None:
         ledger = states.ledger(target)
         return (
             None if ledger is None else [one.label for one in ledger.pending(self._files(target))]
         )
 
-    def _undo(self, target: Target, states: _States, goal: str) -> list[str] | None:
+    def _undo(self, target: Target, states: States, goal: str) -> list[str] | None:
         ledger = states.ledger(target)
         if ledger is None:
             return None
@@ -284,7 +234,7 @@ class FleetMigration:
         ]
         return [*(shelves if with_shelf else []), *own]
 
-    def _survey(self, targets: Targets, chosen: Sequence[Target]) -> _States:
+    def _survey(self, targets: Targets, chosen: Sequence[Target]) -> States:
         """One query per database: what each has."""
         schemas: dict[str, list[str]] = {one.database: [] for one in chosen}
         for one in chosen:
@@ -299,11 +249,11 @@ class FleetMigration:
                 return str(error).strip()
 
         with ThreadPoolExecutor(self.options.workers) as pool:
-            states = _States(dict(zip(schemas, pool.map(ask, schemas), strict=True)))
+            states = States(dict(zip(schemas, pool.map(ask, schemas), strict=True)))
         self._refuse_old_code(states)
         return states
 
-    def _refuse_old_code(self, states: _States) -> None:
+    def _refuse_old_code(self, states: States) -> None:
         newest = max((one.version for one in self.migrations), default="0", key=int)
         for database, state in states.by_database.items():
             if isinstance(state, DatabaseState) and int(state.compatible_from) > int(newest):
@@ -317,7 +267,7 @@ class FleetMigration:
         main: Connection,
         targets: Targets,
         tenant: str | None,
-        files: Callable[[Target, _States], list[str] | None],
+        files: Callable[[Target, States], list[str] | None],
     ) -> Report:
         chosen = self._chosen(targets, tenant)
         states = self._survey(targets, chosen)
@@ -396,126 +346,6 @@ class FleetMigration:
                 yield
             finally:
                 set_open(main, database, False)
-
-
-@dataclass(frozen=True)
-class _States:
-    """What the survey found; a text is why a database could not be asked."""
-
-    by_database: dict[str, DatabaseState | str]
-
-    def ledger(self, target: Target) -> Ledger | None:
-        state = self.by_database[target.database]
-        if isinstance(state, str):
-            return None
-        return state.schemas.get(target.schema) if target.schema else state.ledger
-
-    def is_unfinished(self, target: Target) -> bool:
-        """A home that is still being made, or was given up: nothing is missing there."""
-        return target.may_be_missing and self.ledger(target) is None
-
-    def error(self, target: Target) -> str | None:
-        state = self.by_database[target.database]
-        if isinstance(state, str):
-            return state
-        missing = target.schema and target.schema not in state.schemas
-        return "there is no such schema, or it has no ledger" if missing else None
-
-
-class _Run:
-    """One run: what is done, and what was noted of it."""
-
-    def __init__(
-        self, fleet: FleetMigration, main: Connection, report: Report, states: _States
-    ) -> None:
-        self._fleet, self._main, self._report, self._states = fleet, main, report, states
-        self.done: set[Target] = set()
-
-    def note_current(self, current: Sequence[Target], all_of_them: bool) -> None:
-        """What has nothing to do; written down only where that is news."""
-        rows = read_rows(self._main)
-        for target in current:
-            ledger = self._states.ledger(target)
-            outcome = Outcome(target, "current", ledger.newest if ledger else None)
-            row = rows.get(target.name)
-            if row is None or (row.state, row.version) != (outcome.state, outcome.version):
-                write_row(self._main, target, outcome.version, "current", None)
-            self._report.outcomes.append(outcome)
-
-    def now(self, target: Target, act: Callable[[Target], Outcome]) -> bool:
-        """Do one place, in this thread. False when it failed."""
-        targets = read_targets(self._main, self._fleet.template)
-        with self._fleet.admitted(target.database, targets):
-            return self._note(act(target))
-
-    def fan_out(
-        self, targets: Sequence[Target], act: Callable[[Target], Outcome], *, databases_first: bool
-    ) -> None:
-        """Do many at once; a database before the schemas in it, or after them."""
-        waiting = {one: _blockers(one, targets, databases_first) for one in targets}
-        running: dict[Future[Outcome], Target] = {}
-        failed: set[Target] = set()
-        with ThreadPoolExecutor(self._fleet.options.workers) as pool:
-            while waiting or running:
-                for target in [one for one, blockers in waiting.items() if blockers & failed]:
-                    del waiting[target]
-                    failed.add(target)
-                    self.leave([target])
-                for target in [
-                    one for one, blockers in waiting.items() if not blockers - self.done
-                ]:
-                    del waiting[target]
-                    running[pool.submit(act, target)] = target
-                if not running:
-                    continue
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    target = running.pop(future)
-                    if not self._note(future.result()):
-                        failed.add(target)
-
-    def leave(self, targets: Sequence[Target]) -> None:
-        """Not their turn any more."""
-        for target in targets:
-            ledger = self._states.ledger(target)
-            self._report.outcomes.append(
-                Outcome(target, "behind", ledger.newest if ledger else None)
-            )
-            write_row(self._main, target, ledger.newest if ledger else None, "behind", None)
-
-    def finish(self, targets: Targets) -> Report:
-        """Once per database that changed: PostgREST reads its catalog again, and we note it."""
-        changed = {one.target.database for one in self._report.changed}
-        if changed:
-            note_catalogs(self._fleet, self._main, targets, changed)
-            forget_others(self._main, [one.name for one in targets.all()])
-        return self._report
-
-    def _note(self, outcome: Outcome) -> bool:
-        self.done.add(outcome.target)
-        self._report.outcomes.append(outcome)
-        write_row(self._main, outcome.target, outcome.version, outcome.state, outcome.error)
-        self._fleet.on_outcome(outcome)
-        return outcome.error is None
-
-
-def _blockers(target: Target, targets: Sequence[Target], databases_first: bool) -> set[Target]:
-    is_blocked = (target.schema is not None) == databases_first
-    return {
-        one
-        for one in targets
-        if is_blocked
-        and one.database == target.database
-        and (one.schema is None) == databases_first
-    } - {target}
-
-
-def _canaries(due: Sequence[Target], count: int) -> list[Target]:
-    """The first tenants to go: one of each kind before a second of any."""
-    tenants = [one for one in due if one.is_tenant]
-    firsts = {one.kind: one for one in reversed(tenants)}
-    ordered = [*firsts.values(), *(one for one in tenants if one not in firsts.values())]
-    # With few tenants there is nobody to protect by going first; the order does no harm.
-    return ordered[:count]
 
 
 def _sqlstate(error: Exception) -> str | None:

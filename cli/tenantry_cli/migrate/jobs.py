@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from tenantry_cli.migrate.files import MigrationError
-from tenantry_cli.migrate.fleet import FleetMigration, Outcome, Report
+from tenantry_cli.migrate.fleet import FleetMigration
 from tenantry_cli.migrate.goal import find_goal
 from tenantry_cli.migrate.place import Ledger, read_state
+from tenantry_cli.migrate.report import Outcome, Report
 from tenantry_cli.migrate.status import fleet_status
 from tenantry_cli.migrate.targets import read_targets
 
