@@ -64,7 +64,15 @@ def test_a_fleet_from_the_command_line(database_server: Server, tmp_path: Path) 
         assert len(back["changed"]) == 6
         assert all("labels.id" not in columns for columns in fleet.columns().values())
         assert "6 places are behind" in command(fleet, "status", "--all")
-        assert "no place of its own" not in command(fleet, "saved")
+        assert command(fleet, "saved") == "nothing was saved\n"
+
+        # The main database alone.
+        command(fleet, "up")
+        label = CHANGE_FILE.removesuffix(".sql")
+        assert command(fleet, "rollback", "--dry-run") == f"would take back {label}\n"
+        assert asked(fleet, "rollback") == {"taken_back": [label]}
+        assert "no rows were saved" in command(fleet, "recover", CHANGE_VERSION, status=1)
+        assert "error: no rollback for" in command(fleet, "rollback", status=1)
 
 
 def test_a_place_that_fails_ends_with_status_1(database_server: Server, tmp_path: Path) -> None:

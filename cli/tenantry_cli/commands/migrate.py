@@ -27,6 +27,7 @@ from tenantry_cli.migrate.goal import find_goal
 from tenantry_cli.migrate.locks import lock_place
 from tenantry_cli.migrate.place import read_state, roll_back
 from tenantry_cli.migrate.report import Options
+from tenantry_cli.migrate.runner import LOCK_TIMEOUT
 from tenantry_cli.migrate.saved import list_saved
 from tenantry_cli.migrate.saved import recover as recover_saved
 from tenantry_cli.output import Format, console, fail, plain_errors, progress
@@ -189,18 +190,18 @@ def rollback(
             if not dry_run:
                 if not lock_place(connection, None):
                     raise MigrationError("another run is working on this database")
+                connection.execute("select set_config('lock_timeout', %s, false)", (LOCK_TIMEOUT,))
                 remaining = [one for one in fleet.migrations if one.version <= goal]
                 roll_back(connection, None, undo, remaining)
                 connection.execute("notify pgrst, 'reload schema'")
         labels = [migration.label for migration, _ in undo]
         if output is Format.json:
-            _print_json({"taken_back": [] if dry_run else labels, "would_take_back": labels})
+            _print_json({"would_take_back" if dry_run else "taken_back": labels})
+        elif labels:
+            verb = "would take back" if dry_run else "took back"
+            console.print("\n".join(f"{verb} {label}" for label in labels))
         else:
-            for label in labels:
-                console.print(f"{'would take back' if dry_run else 'took back'} {label}")
-            console.print(
-                "nothing to take back" if not labels else "", end="\n" if not labels else ""
-            )
+            console.print("nothing to take back")
 
 
 @app.command()
