@@ -218,6 +218,7 @@ def _plain_calls() -> dict[str, Arguments]:
         "my_denied_ids": {"permission": "customers.read"},
         "my_business_ids": {"permission": "customers.read"},
         "my_metric_differences": {},
+        "check_code_version": {"newest_known": "20991231000000"},
         "boot_facts": {},
         "boot_rows": {},
         "check_request": {},

@@ -308,6 +308,10 @@ FACTORIES: dict[str, Callable[[Tenant, str], Row]] = {
     "public.subscription_plans": _plan,
     "public.subscriptions": _subscription,
     "public.businesses": _business,
+    "public.migration_targets": lambda tenant, token: {
+        "target": f"shelf/{token}", "kind": "shelf", "database_name": token, "state": "current",
+    },
+    "private.compatibility": lambda tenant, token: {"compatible_from": "0", "only_row": True},
     "public.profiles": lambda tenant, token: {"user_id": _newcomer(), "full_name": token},
     "public.permissions": lambda tenant, token: {"code": f"test.{token}", "description": "Test."},
     "public.roles": _role,

@@ -62,6 +62,7 @@ _FILLED: dict[str, tuple[str, ...]] = {
     "private.provider_secrets": ("hub", "leaf"),
     "public.customers": _TOKENS,
     "public.contact_points": _TOKENS,
+    "public.migration_targets": ("own",),
     "public.channels": _TOKENS,
     "public.conversations": _TOKENS,
     "public.messages": _TOKENS,

@@ -25,6 +25,10 @@ class Project:
         return self.root / "supabase" / "migrations"
 
     @property
+    def rollbacks(self) -> Path:
+        return self.root / "supabase" / "rollbacks"
+
+    @property
     def seed(self) -> Path:
         return self.root / "supabase" / "seed.sql"
 

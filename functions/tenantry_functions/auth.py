@@ -162,13 +162,15 @@ def _usable(listed: Sequence[Any]) -> list[tuple[str, jwt.PyJWK]]:
 
 
 def check_key(headers: Headers, keys: Sequence[str], name: str) -> None:
-    """Pass when the `apikey` header is one of the keys.
+    """Pass when the `apikey` header is one of the keys; without one, the bearer is asked.
 
     Raises:
         FunctionError: 401; also when no key is configured, so that nobody gets in by omission.
     """
     given = headers.getlist("apikey")
     candidate = given[0].encode() if len(given) == 1 else b""
+    if not given and "authorization" in headers:
+        candidate = _bearer(headers).encode()
     matches = [hmac.compare_digest(candidate, key.encode()) for key in keys if key]
     if not any(matches):
         raise FunctionError(

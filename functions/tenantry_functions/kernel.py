@@ -80,6 +80,7 @@ class Context:
     body: bytes = field(default=b"", repr=False)
     tenant: str | None = None
     _caller: Caller | None = None
+    _credentials: dict[str, str] | None = field(default=None, repr=False)
     _delivery: Delivery | None = None
 
     @property
@@ -98,16 +99,16 @@ class Context:
 
     @property
     def rest(self) -> RestClient:
-        """The API acting as the caller; only with auth="user"."""
+        """The API acting as the caller: a user, or with auth="secret" the service role.
+
+        Whoever holds the secret key may do all of that without us; nobody else comes this far.
+        """
         settings = self.services.settings
         if settings.rest_url is None:
             raise RuntimeError("FUNCTIONS_REST_URL is not set")
-        headers = {
-            "Authorization": f"Bearer {self.caller.token}",
-            "X-Request-Id": self.request_id,
-        }
-        if settings.publishable_keys:
-            headers["apikey"] = settings.publishable_keys[0]
+        if self._credentials is None:
+            raise RuntimeError('only a function with auth="user" or "secret" has the API')
+        headers = {**self._credentials, "X-Request-Id": self.request_id}
         if self.tenant is not None:
             headers["X-Tenant"] = self.tenant
         return RestClient(self.services.http, settings.rest_url, headers)
@@ -210,11 +211,15 @@ class EdgeFunction:
         services = context.services
         if self.auth == "user":
             context._caller = await services.tokens.verify(request.headers)
+            context._credentials = {"Authorization": f"Bearer {context._caller.token}"}
+            if services.settings.publishable_keys:
+                context._credentials["apikey"] = services.settings.publishable_keys[0]
         elif self.auth == "publishable":
             keys = services.settings.publishable_keys + services.settings.secret_keys
             check_key(request.headers, keys, "publishable")
         elif self.auth == "secret":
             check_key(request.headers, services.settings.secret_keys, "secret")
+            context._credentials = {"apikey": services.settings.secret_keys[0]}
         context.body = await read_body(request, limits.max_body_bytes)
         if self.provider is not None:
             context._delivery = await services.receiver.receive(

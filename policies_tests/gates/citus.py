@@ -63,6 +63,8 @@ _ONCE = "asked once per statement today; would be called without the sub-select"
 LOCAL_TABLES = dict.fromkeys(
     (
         "fleet_jobs",
+        "migration_targets",
+        "private.compatibility",
         "placement_databases",
         "placement_moves",
         "private.capacity_samples",

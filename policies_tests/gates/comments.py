@@ -84,6 +84,8 @@ GATES = (
             "permission_templates.name": _OWN,
             "api_keys.name": _OWN,
             "private.table_permissions.table_name": "the name of a table",
+            "migration_targets.database_name": "generated from ids",
+            "migration_targets.schema_name": "generated from ids",
             "subscription_plans.name": "the name of a plan",
             "status_history.table_name": "the name of a table",
             "import_batches.file_name": "the name of a file",

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from tenantry_cli.errors import TenantryError
 from tenantry_cli.fleet import mover
 from tenantry_cli.fleet.fleet import Fleet, FleetError
 from tenantry_cli.fleet.mover import clean_moves, move_tenant, resume_move, unfinished_move
@@ -348,7 +349,7 @@ def test_a_move_waits_for_migrations_and_for_itself(fleet: Fleet, moved_tenant: 
     there = "schema" if isolation != "schema" else "pooled"
     with fleet.connect() as other:
         other.execute("select pg_advisory_lock(hashtext('tenantry:moves'))")
-        with pytest.raises(FleetError, match="fleet is being migrated"):
+        with pytest.raises(TenantryError, match="fleet is being migrated"):
             move_tenant(fleet, moved_tenant, there)
     assert fleet.tenant(moved_tenant).state == "active"
     with pytest.raises(FleetError, match=f"placement {isolation} already"):

@@ -11,7 +11,14 @@ from psycopg.types.json import Jsonb
 from tenantry_cli.fleet import lifecycle
 from tenantry_cli.fleet.fleet import Fleet, FleetError, Tenant
 from tenantry_cli.fleet.mover import Move, move_tenant
+from tenantry_cli.fleet.names import template_name
 from tenantry_cli.fleet.provision import NewTenant, create_tenant
+from tenantry_cli.migrate.files import read_rollbacks
+from tenantry_cli.migrate.fleet import FleetMigration
+from tenantry_cli.migrate.jobs import KINDS, run_migration_job
+from tenantry_cli.migrate.report import Outcome
+from tenantry_cli.operations.maintenance import run_due_maintenance
+from tenantry_cli.project import find_project
 
 MOST_ATTEMPTS = 3
 
@@ -53,12 +60,52 @@ def _archive(fleet: Fleet, arguments: Arguments, progress: Progress) -> dict[str
     return describe(lifecycle.archive(fleet, _tenant(arguments)))
 
 
+def _migrate(kind: str) -> Work:
+    def work(fleet: Fleet, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+        project = find_project()
+        done = 0
+
+        def tell(outcome: Outcome) -> None:
+            nonlocal done
+            done += 1
+            progress(f"{outcome.target.name}: {outcome.state}", min(done / planned, 1.0))
+
+        planned = 1
+
+        def plan(count: int) -> None:
+            nonlocal planned
+            planned = max(count, 1)
+
+        return run_migration_job(
+            kind,
+            arguments,
+            FleetMigration(
+                connect=lambda database: fleet.server.connect(database, fleet.owner),
+                main=fleet.main,
+                migrations=fleet.migrations,
+                rollbacks=read_rollbacks(project.rollbacks, fleet.migrations),
+                template=template_name(fleet.prefix),
+                on_outcome=tell,
+                on_plan=plan,
+            ),
+        )
+
+    return work
+
+
+def _maintain(fleet: Fleet, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    visited = run_due_maintenance(fleet)
+    return {"databases": sorted(visited.found), "failed": visited.failed}
+
+
 WORK: dict[str, Work] = {
     "provision": _provision,
     "move": _move,
     "suspend": _suspend,
     "resume": _resume,
     "archive": _archive,
+    "maintenance": _maintain,
+    **{kind: _migrate(kind) for kind in KINDS},
 }
 
 

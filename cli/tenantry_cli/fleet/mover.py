@@ -41,6 +41,7 @@ from tenantry_cli.fleet.rows import (
     shares,
     tables_at,
 )
+from tenantry_cli.migrate.locks import keep_migrations_away
 
 GRACE_HOURS = 24
 #: How long transactions that were open at the freeze may take to end before the move is given up.
@@ -172,20 +173,18 @@ def clean_moves(fleet: Fleet, *, now: bool = False) -> list[Move]:
 @contextmanager
 def _alone(main: Connection, organization_id: UUID) -> Iterator[None]:
     """Only one process moves an organization, and no migration of the fleet runs meanwhile."""
+    key = f"tenantry:move:{organization_id}"
     got = main.execute(
-        "select pg_try_advisory_lock(hashtextextended('tenantry:move:' || %s, 0)) as own, "
-        "pg_try_advisory_lock_shared(hashtext('tenantry:moves')) as shared",
-        (str(organization_id),),
+        "select pg_try_advisory_lock(hashtextextended(%s, 0)) as own", (key,)
     ).fetchone()
+    if not (got and got["own"]):
+        raise FleetError("another process is moving this tenant: wait for it")
     try:
-        if not (got and got["own"]):
-            raise FleetError("another process is moving this tenant: wait for it")
-        if not got["shared"]:
-            raise FleetError("the fleet is being migrated: move the tenant afterwards")
-        yield
+        with keep_migrations_away(main):
+            yield
     finally:
         if not main.closed:
-            main.execute("select pg_advisory_unlock_all()")
+            main.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", (key,))
 
 
 def _clear(fleet: Fleet, organization_id: UUID, home: Home) -> None:

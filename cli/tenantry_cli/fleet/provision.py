@@ -13,6 +13,7 @@ from tenantry_cli.fleet.databases import choose_shelf, clone_template, drop_plac
 from tenantry_cli.fleet.fleet import Connection, Fleet, FleetError, Home, Tenant, exists
 from tenantry_cli.fleet.names import POOLED_SCHEMA, database_name, schema_name
 from tenantry_cli.fleet.registry import add_place, send
+from tenantry_cli.migrate.locks import keep_migrations_away
 from tenantry_cli.migrate.tenant_plane import create_tenant_schema
 
 ISOLATIONS = ("pooled", "schema", "database")
@@ -38,9 +39,9 @@ def create_tenant(fleet: Fleet, new: NewTenant) -> Tenant:
     `provisioning` and is taken up by `finish_provisioning`.
     """
     check_isolation(new.isolation)
-    with fleet.session() as main:
+    with fleet.session() as main, keep_migrations_away(main):
         organization_id = _register(fleet, main, new)
-    return finish_provisioning(fleet, organization_id)
+        return finish_provisioning(fleet, organization_id)
 
 
 def finish_provisioning(fleet: Fleet, organization_id: UUID) -> Tenant:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
+from tenantry_cli.migrate.execution import run_statements
 from tenantry_cli.migrate.files import Migration, MigrationError
+from tenantry_cli.migrate.locks import DATABASE_KEY
 
 Connection = psycopg.Connection[TupleRow]
 
 # The ledger of Supabase's CLI, created the way it creates it.
-_CREATE_LEDGER = """
+CREATE_LEDGER = """
 create schema if not exists supabase_migrations;
 create table if not exists supabase_migrations.schema_migrations (
   version text not null primary key
@@ -28,12 +30,10 @@ _READ_LEDGER = """
 select version, coalesce(name, ''), coalesce(statements, '{}')
 from supabase_migrations.schema_migrations order by version
 """
-_WRITE_LEDGER = """
+WRITE_LEDGER = """
 insert into supabase_migrations.schema_migrations (version, name, statements) values (%s, %s, %s)
 """
 
-# Any fixed number will do; two runs on one database meet at it. ASCII "tenantry".
-_LOCK_KEY = int.from_bytes(b"tenantry", "big") >> 1
 # As the CLI: a migration that cannot get its table locks gives up instead of queueing up traffic.
 LOCK_TIMEOUT = "4s"
 
@@ -103,7 +103,7 @@ def apply_migrations(
             sql.SQL("set search_path = {}, extensions, pg_temp").format(sql.Identifier(schema))
         )
         with connection.transaction():
-            connection.execute(_CREATE_LEDGER)
+            connection.execute(CREATE_LEDGER)
         plan = plan_migrations(connection, migrations)
         _refuse_disorder(plan, include_all)
         done = []
@@ -127,16 +127,16 @@ def _read_ledger(connection: Connection) -> dict[str, tuple[str, tuple[str, ...]
 
 @contextmanager
 def _only_run(connection: Connection, on_wait: Callable[[], None]) -> Iterator[None]:
-    got_it = connection.execute("select pg_try_advisory_lock(%s)", (_LOCK_KEY,)).fetchone()
+    got_it = connection.execute("select pg_try_advisory_lock(%s)", (DATABASE_KEY,)).fetchone()
     if got_it != (True,):
         on_wait()
         connection.execute("set lock_timeout = 0")
-        connection.execute("select pg_advisory_lock(%s)", (_LOCK_KEY,))
+        connection.execute("select pg_advisory_lock(%s)", (DATABASE_KEY,))
     try:
         yield
     finally:
         if not connection.closed:
-            connection.execute("select pg_advisory_unlock(%s)", (_LOCK_KEY,))
+            connection.execute("select pg_advisory_unlock(%s)", (DATABASE_KEY,))
 
 
 def _refuse_disorder(plan: Plan, include_all: bool) -> None:
@@ -153,35 +153,8 @@ def _refuse_disorder(plan: Plan, include_all: bool) -> None:
 
 
 def _apply(connection: Connection, migration: Migration) -> None:
-    position = 0
-    try:
-        with connection.transaction():
-            for statement in migration.statements:
-                position += 1
-                # Our own migration files are SQL by definition.
-                connection.execute(sql.SQL(statement))
-            connection.execute(
-                _WRITE_LEDGER, (migration.version, migration.name, list(migration.statements))
-            )
-    except psycopg.Error as error:
-        raise MigrationError(_describe(migration, position, error)) from error
-
-
-def _describe(migration: Migration, position: int, error: psycopg.Error) -> str:
-    diagnostics = error.diag
-    lines = [f"{migration.label}.sql, statement {position}: {diagnostics.message_primary or error}"]
-    for label, text in (
-        ("detail", diagnostics.message_detail),
-        ("hint", diagnostics.message_hint),
-        ("context", diagnostics.context),
-        ("sqlstate", diagnostics.sqlstate),
-    ):
-        if text:
-            lines.append(f"  {label}: {text}")
-    if position and diagnostics.statement_position:
-        offset = int(diagnostics.statement_position) - 1
-        statement = migration.statements[position - 1]
-        line = statement.count("\n", 0, offset)
-        lines.append(f"  at line {line + 1} of the statement: {statement.splitlines()[line]}")
-    lines.append("  nothing of this file was applied")
-    return "\n".join(lines)
+    with connection.transaction() if migration.in_transaction else nullcontext():
+        run_statements(connection, migration)
+        connection.execute(
+            WRITE_LEDGER, (migration.version, migration.name, list(migration.statements))
+        )

@@ -1,4 +1,4 @@
-"""The tenant plane in a schema of its own: the same files, with a ledger beside the tables."""
+"""The tenant plane in a schema of its own: the same files again, with a ledger of their own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
+from tenantry_cli.migrate.execution import run_statements
 from tenantry_cli.migrate.files import Migration
 
 Connection = psycopg.Connection[TupleRow]
@@ -29,12 +30,19 @@ alter table {schema}.schema_migrations force row level security;
 
 def tenant_migrations(migrations: Sequence[Migration]) -> list[Migration]:
     """Those that run once per tenant schema, oldest first."""
-    return [one for one in migrations if one.name.startswith("tenant_")]
+    return [one for one in migrations if one.is_tenant]
 
 
 def checksum(migration: Migration) -> str:
     """What of a file is compared later: SHA-256 of its statements."""
     return hashlib.sha256("\0".join(migration.statements).encode()).hexdigest()
+
+
+def write_ledger(schema: str) -> sql.Composed:
+    """The statement that notes version, name and checksum of a file in a schema's ledger."""
+    return sql.SQL(
+        "insert into {}.schema_migrations (version, name, checksum) values (%s, %s, %s)"
+    ).format(sql.Identifier(schema))
 
 
 def create_tenant_schema(
@@ -70,13 +78,9 @@ def apply_tenant_plane(
 def _apply(connection: Connection, schema: str, migrations: Sequence[Migration]) -> None:
     name = sql.Identifier(schema)
     path = sql.SQL("set local search_path = {}, extensions, pg_temp").format(name)
-    write = sql.SQL(
-        "insert into {}.schema_migrations (version, name, checksum) values (%s, %s, %s)"
-    ).format(name)
+    write = write_ledger(schema)
     for migration in migrations:
         connection.execute(path)
-        for statement in migration.statements:
-            # Our own migration files are SQL by definition.
-            connection.execute(sql.SQL(statement))
+        run_statements(connection, migration, with_concurrently=migration.in_transaction)
         connection.execute(write, (migration.version, migration.name, checksum(migration)))
     connection.execute("reset search_path")

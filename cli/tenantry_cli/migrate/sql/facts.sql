@@ -1,0 +1,2 @@
+-- Follows catalog.sql.
+select kind, name, definition from facts
