@@ -158,7 +158,7 @@ def clean_moves(fleet: Fleet, *, now: bool = False) -> list[Move]:
         ).fetchall()
     cleaned = []
     for move in map(_move, rows):
-        with fleet.session() as main, _alone(main, move.organization_id):
+        with fleet.session() as main, alone(main, move.organization_id):
             # Somebody may have moved back in the meantime: then it is no old home.
             if fleet.tenant(move.organization_id).home != move.source:
                 _clear(fleet, move.organization_id, move.source)
@@ -170,8 +170,8 @@ def clean_moves(fleet: Fleet, *, now: bool = False) -> list[Move]:
 
 
 @contextmanager
-def _alone(main: Connection, organization_id: UUID) -> Iterator[None]:
-    """Only one process moves an organization, and no migration of the fleet runs meanwhile."""
+def alone(main: Connection, organization_id: UUID) -> Iterator[None]:
+    """Only one process moves, saves or restores an organization, and none migrates the fleet."""
     got = main.execute(
         "select pg_try_advisory_lock(hashtextextended('tenantry:move:' || %s, 0)) as own, "
         "pg_try_advisory_lock_shared(hashtext('tenantry:moves')) as shared",
@@ -179,9 +179,9 @@ def _alone(main: Connection, organization_id: UUID) -> Iterator[None]:
     ).fetchone()
     try:
         if not (got and got["own"]):
-            raise FleetError("another process is moving this tenant: wait for it")
+            raise FleetError("another process is moving, saving or restoring this tenant: wait for it")
         if not got["shared"]:
-            raise FleetError("the fleet is being migrated: move the tenant afterwards")
+            raise FleetError("the fleet is being migrated: try again afterwards")
         yield
     finally:
         if not main.closed:
@@ -231,7 +231,7 @@ class _Runner:
 
     def run(self) -> Move:
         move = self._read()
-        with self._fleet.connect() as guard, _alone(guard, move.organization_id):
+        with self._fleet.connect() as guard, alone(guard, move.organization_id):
             try:
                 while move.state not in ("done", "rolled_back"):
                     _STEPS[move.state](self, move)

@@ -1,0 +1,34 @@
+select set_config('search_path', current_schema() || ', extensions, pg_temp', true);
+/*
+ * Who was erased, without saying who it was: a customer that is deleted for good leaves its id here, so that a
+ * backup from before does not bring the person back. The rows move and are saved with the other rows of a
+ * business; `tenantry backup` also copies them into a log beside the archives.
+ */
+create table erasures (
+  business_id uuid not null,
+  table_name text not null,
+  row_id uuid not null,
+  erased_at timestamptz not null default clock_timestamp(),
+  primary key (business_id, table_name, row_id),
+  constraint erasures_business_fkey foreign key (business_id) references public.businesses on delete cascade
+);
+comment on table erasures is 'Ids of rows that were erased with what was personal about them. A restore erases them again. Append-only.';
+comment on column erasures.table_name is 'The table that the row was in: customers.';
+call private.protect('erasures', guard => false);
+call private.append_only('erasures');
+
+create function tg_erasures() returns trigger
+language plpgsql security definer
+set search_path from current
+as $$
+begin
+  -- A business that goes as a whole is not erased: its archive may bring it back.
+  insert into erasures (business_id, table_name, row_id)
+  select o.business_id, tg_table_name, o.id from old_rows o
+  where exists (select 1 from public.businesses b where b.id = o.business_id)
+  on conflict on constraint erasures_pkey do nothing;
+  return null;
+end $$;
+comment on function tg_erasures() is 'Notes the ids of rows that were erased.';
+create trigger _700_erasures after delete on customers
+  referencing old table as old_rows for each statement execute function tg_erasures();
