@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tenantry_cli.commands import doctor, migrate, stack
+from tenantry_cli.commands import backup, doctor, migrate, stack
 from tenantry_cli.importing import command as importing
 from tenantry_cli.rights import access, api_keys, members, roles
 
@@ -18,6 +18,8 @@ app = typer.Typer(
 
 for command in (stack.up, stack.down, stack.status, stack.reset, stack.logs, doctor.doctor):
     app.command()(command)
+app.command()(backup.restore)
+app.add_typer(backup.app, name="backup")
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(importing.app, name="import")
 app.add_typer(members.app, name="members")

@@ -13,9 +13,10 @@ import pytest
 
 from tenantry_cli.fleet.fleet import Connection, Fleet
 from tenantry_cli.fleet.mover import move_tenant
+from tenantry_cli.fleet.names import template_name
 from tenantry_cli.migrate import read_migrations
 from tenantry_cli.project import find_project
-from tenantry_cli.stack.database import Server, drop_database
+from tenantry_cli.stack.database import Server, clone_database, drop_database
 from tenantry_cli.testing import Database
 
 OWNER = UUID("a0000000-0000-4000-8000-000000000001")
@@ -46,7 +47,7 @@ def drop_fleet(server: Server, prefix: str) -> None:
 
 @pytest.fixture
 def new_fleet(
-    database_server: Server, new_database: Callable[[], Database]
+    database_server: Server, new_database: Callable[[], Database], template_database: str
 ) -> Iterator[Callable[[], Fleet]]:
     made: list[Fleet] = []
 
@@ -61,6 +62,8 @@ def new_fleet(
             prefix=f"tt{secrets.token_hex(4)}",
         )
         made.append(fleet)
+        # Made already, with the same migrations.
+        clone_database(database_server, template_database, template_name(fleet.prefix))
         return fleet
 
     yield make

@@ -1,1 +1,1 @@
-"""Saving organizations and whole fleets, and bringing them back without what was taken away since."""
+"""Saving organizations and fleets, and bringing them back without what was taken away since."""

@@ -148,7 +148,7 @@ class Archive:
             raise BackupError(f"{self.path}: {name} is cut off: take another backup") from error
 
     @contextmanager
-    def _unpacked(self, name: str) -> Iterator[IO[bytes]]:
+    def _unpacked(self, name: str) -> Iterator[gzip.GzipFile]:
         try:
             with gzip.open(self._member(name)) as stream:
                 yield stream

@@ -69,7 +69,8 @@ select distinct kind, name, coalesce(text, '') as text from facts
 _VIEWS = """
 select c.relname::text as name from pg_class c
 where c.relnamespace = 'public'::regnamespace and c.relkind = 'v'
-  and c.relname in (select name from public.api_planes() where kind = 'relation' and plane = 'tenant')
+  and c.relname in (select name from public.api_planes()
+                    where kind = 'relation' and plane = 'tenant')
 """
 # Functions of the tenant plane captured their schema.
 _FUNCTIONS = r"""
@@ -127,7 +128,7 @@ where n.nspname = %s and a.privilege_type = 'USAGE'
 def _protection(place: Connection, schema: str) -> set[tuple[str, str, str]]:
     """Facts of one schema, with `@` where it names one of its own objects.
 
-    What a tenant's schema says of the pooled tables stays as it is, so it is not taken for the same.
+    What a tenant's schema says of the pooled tables stays, so it is not taken for the same.
     """
     tables = _names(place, "select table_name as name from private.tenant_tables")
     views, functions = _names(place, _VIEWS), _names(place, _FUNCTIONS)

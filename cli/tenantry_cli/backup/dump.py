@@ -37,7 +37,8 @@ select c.relname::text as name from pg_class c
 where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
   and (c.relname in (select table_name from private.tenant_tables) or c.relname = %s
     or exists (select from pg_inherits i join pg_class p on p.oid = i.inhparent
-               where i.inhrelid = c.oid and p.relname in (select table_name from private.tenant_tables)))
+               where i.inhrelid = c.oid
+                 and p.relname in (select table_name from private.tenant_tables)))
 order by 1
 """
 
@@ -57,7 +58,9 @@ def dump_main(fleet: Fleet, path: Path) -> dict[str, int]:
         options = [f"--snapshot={snapshot['id']}", "--format=custom", "--no-password"]
         options += [f"--exclude-table-data=public.{name}" for name in sorted(left_out)]
         with private_file(path) as output:
-            _run(fleet.server, "pg_dump", [*options, f"--dbname={_address(fleet)}"], output.fileno())
+            _run(
+                fleet.server, "pg_dump", [*options, f"--dbname={_address(fleet)}"], output.fileno()
+            )
             os.fsync(output.fileno())
         expected = {}
         for row in main.execute(_TABLES).fetchall():

@@ -140,7 +140,8 @@ def _require_empty(server: Server, manifest: FleetManifest) -> None:
             continue  # what an interrupted restore has left
         with server.administer(name) as connection:
             there = connection.execute(
-                "select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace "
+                "select exists (select from pg_class c "
+                "join pg_namespace n on n.oid = c.relnamespace "
                 "where n.nspname in ('public', 'private') and c.relkind = 'r')"
             ).fetchone()
         if there == (True,):
@@ -229,7 +230,7 @@ def _revoke_again(main: Connection, log: Log) -> int:
         # Cascades do not run here: what hangs on rows that are gone goes with them.
         main.execute("select private.mend_references(array['public'])")
         for statement in _PARTS:
-            main.execute(statement)  # type: ignore[arg-type]
+            main.execute(statement)
     main.execute(
         "select private.refresh_user_access(array(select id from auth.users)), "
         "private.refresh_business_directory(array(select id from public.organizations))"

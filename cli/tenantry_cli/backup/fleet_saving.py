@@ -49,8 +49,8 @@ select r.rolname::text as name, r.rolinherit, r.rolcreatedb, r.rolcreaterole, r.
   r.rolreplication, r.rolbypassrls,
   array(select a.roleid::regrole::text from pg_auth_members a where a.member = r.oid order by 1)
     as member_of,
-  array(select k from pg_db_role_setting s, unnest(s.setconfig) k where s.setrole = r.oid order by 1)
-    as settings
+  array(select k from pg_db_role_setting s, unnest(s.setconfig) k where s.setrole = r.oid
+        order by 1) as settings
 from pg_roles r where r.rolname !~ '^pg_' order by 1
 """
 _DATABASE = """

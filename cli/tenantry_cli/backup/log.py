@@ -107,7 +107,8 @@ def write_log(directory: Path, log: Log) -> Path:
         whole = read_log(path).add(log)
         unfinished = path.with_name(path.name + ".partial")
         with private_file(unfinished) as file:
-            for one in (*whole.erasures.values(), *whole.revocations.values()):
+            entries: list[Erasure | Revocation] = [*whole.erasures.values()]
+            for one in [*entries, *whole.revocations.values()]:
                 file.write(json.dumps(_line(one), ensure_ascii=False).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -143,8 +144,9 @@ def place_log(place: Connection) -> Log:
         place.execute("set local timezone = 'UTC'")
         for (schema,) in _schemas(place):
             rows = place.execute(
-                sql.SQL("select business_id, table_name, row_id, erased_at::text as at from {}")
-                .format(sql.Identifier(schema, "erasures"))
+                sql.SQL(
+                    "select business_id, table_name, row_id, erased_at::text as at from {}"
+                ).format(sql.Identifier(schema, "erasures"))
             )
             for row in rows:
                 log.put(Erasure(row["business_id"], row["table_name"], row["row_id"], row["at"]))

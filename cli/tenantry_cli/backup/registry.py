@@ -55,7 +55,7 @@ left join lateral (select u.id from auth.users u where lower(u.email) = lower(a.
 
 
 class Registry:
-    """The registry rows of an archive on their way back. `left_out` says in words what stays away."""
+    """Registry rows on their way back. `left_out` says in words what stays away."""
 
     def __init__(self, content: Mapping[str, Any]) -> None:
         self.organization_id = UUID(content["organization_id"])
@@ -124,7 +124,9 @@ class Registry:
                     if row.get(column):
                         row[column] = accounts.get(row[column])
         sessions = self.tables["private.revoked_sessions"]
-        self.tables["private.revoked_sessions"] = [r for r in sessions if accounts.get(r["user_id"])]
+        self.tables["private.revoked_sessions"] = [
+            r for r in sessions if accounts.get(r["user_id"])
+        ]
 
     def _take_away(self, log: Log) -> None:
         outcomes = log.outcomes()

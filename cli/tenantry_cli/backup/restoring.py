@@ -249,11 +249,11 @@ class Restore:
                 erased = self._erase_again(place, businesses)
                 if broken := orphans(place, list(here.values()), businesses):
                     raise BackupError(f"references would point to nothing: {names(broken)}")
-            for table in here.values():
-                place.execute(sql.SQL("analyze {}").format(table.identifier))
+            for one in here.values():
+                place.execute(sql.SQL("analyze {}").format(one.identifier))
         self._progress("compare policies and grants", 0.9)
-        # With the settings of every session: definitions are printed by them.
-        with self._fleet.session(target.database) as place:
+        # A new session: definitions are printed by its settings, and kept ones may differ.
+        with self._fleet.connect(target.database) as place:
             different = differences(place, target)
         if different:
             raise BackupError(
@@ -351,4 +351,3 @@ class Restore:
         with self._fleet.session() as main, main.transaction():
             provision.set_state(main, self._id, "failed")
             send(self._fleet, self._id, self._plan.target.database, main=main, force=True)
-

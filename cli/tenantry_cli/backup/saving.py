@@ -60,9 +60,7 @@ def archive_tenant(
         return write_archive(fleet, tenant, path, progress)
 
 
-def write_archive(
-    fleet: Fleet, tenant: Tenant, path: Path, progress: Progress = quiet
-) -> Path:
+def write_archive(fleet: Fleet, tenant: Tenant, path: Path, progress: Progress = quiet) -> Path:
     """Save an organization that nobody else moves or restores meanwhile."""
     if tenant.state in ("provisioning", "failed"):
         raise BackupError(
@@ -112,7 +110,7 @@ def write_archive(
 
 
 def read_registry(main: Connection, organization_id: UUID) -> dict[str, Any]:
-    """All rows of the main database that go with an organization, by table, and who its users are."""
+    """All rows of the main database that go with an organization, by table, and its users."""
     row = main.execute(
         "select private.registry_snapshot(%s) as snapshot", (organization_id,)
     ).fetchone()

@@ -179,13 +179,34 @@ def alone(main: Connection, organization_id: UUID) -> Iterator[None]:
     ).fetchone()
     try:
         if not (got and got["own"]):
-            raise FleetError("another process is moving, saving or restoring this tenant: wait for it")
+            raise FleetError(
+                "another process is moving, saving or restoring this tenant: wait for it"
+            )
         if not got["shared"]:
             raise FleetError("the fleet is being migrated: try again afterwards")
         yield
     finally:
         if not main.closed:
             main.execute("select pg_advisory_unlock_all()")
+
+
+def drain(fleet: Fleet, database: str, seconds: float = DRAIN_SECONDS) -> None:
+    """Wait for the transactions that may still write by what they saw before a home was closed.
+
+    Raises FleetError when they take longer.
+    """
+    with fleet.connect(database) as connection:
+        waiting = {tuple(row.values()) for row in connection.execute(_OPEN_TRANSACTIONS)}
+        deadline = time.monotonic() + seconds
+        while waiting:
+            if time.monotonic() > deadline:
+                pids = ", ".join(str(pid) for pid, *_ in waiting)
+                raise FleetError(
+                    f"transactions that were open before the freeze did not end within "
+                    f"{seconds:g} seconds (pid {pids}): end them and try again"
+                )
+            time.sleep(0.02)
+            waiting &= {tuple(row.values()) for row in connection.execute(_OPEN_TRANSACTIONS)}
 
 
 def _clear(fleet: Fleet, organization_id: UUID, home: Home) -> None:
@@ -274,7 +295,7 @@ class _Runner:
         # The source is told before anything is copied, however this process got here.
         send(self._fleet, move.organization_id, move.source.database)
         self._say("wait for open transactions", 0.12)
-        self._drain(move.source.database)
+        drain(self._fleet, move.source.database, self._drain_seconds)
         businesses = _businesses(self._fleet, move.organization_id)
         with (
             self._fleet.session(move.source.database) as source,
@@ -380,20 +401,6 @@ class _Runner:
                 (error, self._id),
             )
         _clear(self._fleet, move.organization_id, move.target)
-
-    def _drain(self, database: str) -> None:
-        with self._fleet.connect(database) as connection:
-            waiting = {tuple(row.values()) for row in connection.execute(_OPEN_TRANSACTIONS)}
-            deadline = time.monotonic() + self._drain_seconds
-            while waiting:
-                if time.monotonic() > deadline:
-                    pids = ", ".join(str(pid) for pid, *_ in waiting)
-                    raise FleetError(
-                        f"transactions that were open before the freeze did not end within "
-                        f"{self._drain_seconds:g} seconds (pid {pids}): end them and try again"
-                    )
-                time.sleep(0.02)
-                waiting &= {tuple(row.values()) for row in connection.execute(_OPEN_TRANSACTIONS)}
 
     def _read(self) -> Move:
         with self._fleet.session() as main:

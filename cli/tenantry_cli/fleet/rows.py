@@ -67,7 +67,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Partition:
-    """A part of a partitioned table; `bound` is what follows its parent's name in its definition."""
+    """A part of a partitioned table; `bound` follows its parent's name in its definition."""
 
     parent: str
     name: str
