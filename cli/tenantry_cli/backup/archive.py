@@ -83,10 +83,20 @@ class Archive:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._tar = tarfile.open(path, "r:")  # noqa: SIM115  # closed by close()
+            self._file = path.open("rb")
+        except OSError as error:
+            raise BackupError(f"{path} cannot be read: {error.strerror}") from error
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        path = self.path
+        try:
+            self._tar = tarfile.open(fileobj=self._file, mode="r:")
             self._entries = {one.name: one for one in self._tar.getmembers()}
-        except FileNotFoundError:
-            raise BackupError(f"there is no file {path}") from None
         except (tarfile.TarError, OSError) as error:
             raise BackupError(f"{path} is no archive, or cut off: {error}") from error
         if MANIFEST not in self._entries:
@@ -103,7 +113,7 @@ class Archive:
         self.close()
 
     def close(self) -> None:
-        self._tar.close()
+        self._file.close()
 
     def registry(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(gzip.decompress(self._read(REGISTRY)))
