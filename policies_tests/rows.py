@@ -332,7 +332,7 @@ FACTORIES: dict[str, Callable[[Tenant, str], Row]] = {
     "public.status_history": _status_history,
     "public.daily_metric_slots": _metric,
     "public.erasures": lambda tenant, token: {
-        "business_id": tenant.id, "table_name": "customers", "row_id": fixed_id(f"erased {token}"),
+        "business_id": tenant.id, "resource": "customers", "resource_id": fixed_id(f"erased {token}"),
     },
     "public.customer_counts": lambda tenant, token: {"business_id": tenant.id, "customers": 2},
     "public.idempotency_keys": lambda tenant, token: {
@@ -355,7 +355,7 @@ FACTORIES: dict[str, Callable[[Tenant, str], Row]] = {
         "token_hash": hashlib.sha256(f"{tenant.id} {token}".encode()).digest(),
     },
     "private.revocations": lambda tenant, token: {
-        "table_name": token, "row_key": Jsonb({}), "outcome": "deleted",
+        "resource": token, "row_key": Jsonb({}), "outcome": "deleted",
     },
     "private.api_key_secrets": lambda tenant, token: {
         "business_id": tenant.id, "api_key_id": tenant.ids["api_keys"],

@@ -6,16 +6,17 @@
  */
 create table private.revocations (
   id uuid primary key default private.new_id(),
-  table_name text not null,
+  resource text not null,
   row_key jsonb not null,
   outcome text not null,
   revoked_at timestamptz not null default clock_timestamp()
 );
 comment on table private.revocations is
   'In the main database: rights and keys that were taken away, and those given again. Append-only, without personal data. Nothing of a business that is removed as a whole is noted: restoring it is what its archive is for.';
+comment on column private.revocations.resource is 'Table, with its schema.';
 comment on column private.revocations.row_key is 'The primary key of the row.';
 comment on column private.revocations.outcome is 'deleted; granted (again, after it was deleted); or the status that the row got: revoked, removed, suspended, active, accepted, expired, pending, disabled.';
-create index revocations_row_idx on private.revocations (table_name, row_key, revoked_at);
+create index revocations_row_idx on private.revocations (resource, row_key, revoked_at);
 alter table private.revocations enable row level security;
 alter table private.revocations force row level security;
 create function private.tg_revocations_stay() returns trigger
@@ -47,7 +48,7 @@ begin
     end if;
     v_outcome := 'deleted';
   elsif tg_op = 'INSERT' then
-    if not exists (select 1 from private.revocations r where r.table_name = v_table and r.row_key = v_key) then return null; end if;
+    if not exists (select 1 from private.revocations r where r.resource = v_table and r.row_key = v_key) then return null; end if;
     v_outcome := 'granted';
   else
     v_outcome := case tg_table_name
@@ -55,7 +56,7 @@ begin
       when 'provider_connections' then case when (v_row ->> 'is_active')::boolean then 'granted' else 'disabled' end
       else v_row ->> 'status' end;
   end if;
-  insert into private.revocations (table_name, row_key, outcome) values (v_table, v_key, v_outcome);
+  insert into private.revocations (resource, row_key, outcome) values (v_table, v_key, v_outcome);
   return null;
 end $$;
 comment on function private.tg_revocation() is 'Notes that a right or key was taken away, or given again. Arguments: the columns of the primary key.';

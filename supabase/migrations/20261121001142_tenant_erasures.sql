@@ -6,14 +6,15 @@ select set_config('search_path', current_schema() || ', extensions, pg_temp', tr
  */
 create table erasures (
   business_id uuid not null,
-  table_name text not null,
-  row_id uuid not null,
+  resource text not null,
+  resource_id uuid not null,
   erased_at timestamptz not null default clock_timestamp(),
-  primary key (business_id, table_name, row_id),
+  primary key (business_id, resource, resource_id),
   constraint erasures_business_fkey foreign key (business_id) references public.businesses on delete cascade
 );
 comment on table erasures is 'Ids of rows that were erased with what was personal about them. A restore erases them again. Append-only.';
-comment on column erasures.table_name is 'The table that the row was in: customers.';
+comment on column erasures.resource is 'The table that the row was in: customers.';
+comment on column erasures.resource_id is 'The row. No foreign key, because it is gone.';
 call private.protect('erasures', guard => false);
 call private.append_only('erasures');
 
@@ -23,12 +24,12 @@ set search_path from current
 as $$
 begin
   -- A business that goes as a whole is not erased: its archive may bring it back.
-  insert into erasures (business_id, table_name, row_id)
-  select o.business_id, tg_table_name, o.id from old_rows o
-  where exists (select 1 from public.businesses b where b.id = o.business_id)
-  on conflict on constraint erasures_pkey do nothing;
+  if exists (select 1 from public.businesses b where b.id = old.business_id) then
+    insert into erasures (business_id, resource, resource_id) values (old.business_id, tg_table_name, old.id)
+    on conflict on constraint erasures_pkey do nothing;
+  end if;
   return null;
 end $$;
-comment on function tg_erasures() is 'Notes the ids of rows that were erased.';
+comment on function tg_erasures() is 'Notes the id of a row that was erased.';
 create trigger _700_erasures after delete on customers
-  referencing old table as old_rows for each statement execute function tg_erasures();
+  for each row execute function tg_erasures();

@@ -145,18 +145,17 @@ def place_log(place: Connection) -> Log:
         for (schema,) in _schemas(place):
             rows = place.execute(
                 sql.SQL(
-                    "select business_id, table_name, row_id, erased_at::text as at from {}"
+                    "select business_id, resource, resource_id, erased_at::text as at from {}"
                 ).format(sql.Identifier(schema, "erasures"))
             )
             for row in rows:
-                log.put(Erasure(row["business_id"], row["table_name"], row["row_id"], row["at"]))
+                log.put(Erasure(row["business_id"], row["resource"], row["resource_id"], row["at"]))
         for row in place.execute(
-            "select id, table_name, row_key, outcome, revoked_at::text as at "
-            "from private.revocations"
+            "select id, resource, row_key, outcome, revoked_at::text as at from private.revocations"
         ):
             log.put(
                 Revocation(
-                    row["id"], row["table_name"], key_of(row["row_key"]), row["outcome"], row["at"]
+                    row["id"], row["resource"], key_of(row["row_key"]), row["outcome"], row["at"]
                 )
             )
     return log

@@ -305,7 +305,7 @@ class Restore:
         erasures = self._log.erased(businesses)
         schema = self._plan.target.schema
         note = sql.SQL(
-            "insert into {} (business_id, table_name, row_id, erased_at) "
+            "insert into {} (business_id, resource, resource_id, erased_at) "
             "values (%s, %s, %s, %s) on conflict do nothing"
         ).format(sql.Identifier(schema, "erasures"))
         for one in erasures:
@@ -318,8 +318,8 @@ class Restore:
         )
         customers = sql.Identifier(schema, "customers")
         gone = sql.SQL(
-            "{} c where (c.business_id, c.id) in (select e.business_id, e.row_id from {} e "
-            "where e.table_name = 'customers' and e.business_id = any (%s))"
+            "{} c where (c.business_id, c.id) in (select e.business_id, e.resource_id from {} e "
+            "where e.resource = 'customers' and e.business_id = any (%s))"
         ).format(customers, sql.Identifier(schema, "erasures"))
         place.execute(
             sql.SQL(
