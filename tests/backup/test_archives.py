@@ -140,9 +140,9 @@ def test_an_interrupted_restore_is_repeated(
     def killed(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    for step in ("_compare", "_erase_again", "_open"):
+    for step in ("Restore._compare", "erase_again", "Restore._open"):
         with monkeypatch.context() as patched:
-            patched.setattr(f"tenantry_cli.backup.restoring.Restore.{step}", killed)
+            patched.setattr(f"tenantry_cli.backup.restoring.{step}", killed)
             with pytest.raises(KeyboardInterrupt):
                 restore_tenant(fleet, path, directory=directory, replace=True)
         assert fleet.tenant("bluebird").state == "provisioning", step

@@ -11,6 +11,7 @@ from tenantry_cli.backup.manifest import BackupError
 from tenantry_cli.backup.restoring import restore_tenant
 from tenantry_cli.backup.saving import archive_tenant
 from tenantry_cli.fleet.fleet import Fleet
+from tenantry_cli.stack.database import drop_database
 
 from .conftest import OWNER, STRANGER, customers, drop_tenant, place
 
@@ -37,6 +38,24 @@ def test_from_each_placement_into_each(fleet: Fleet, directory: Path, source: st
         again = archive_tenant(fleet, "bluebird", directory)
         with Archive(again) as archive:
             assert {one.name: one.digest for one in archive.manifest.tables} == tables
+
+
+@pytest.mark.parametrize("source", ["schema", "database"])
+def test_a_home_that_was_lost_comes_back(fleet: Fleet, directory: Path, source: str) -> None:
+    place(fleet, "bluebird", source)
+    seen = customers(fleet, "bluebird", OWNER)
+    path = archive_tenant(fleet, "bluebird", directory)
+    home = fleet.tenant("bluebird").home
+    if source == "schema":
+        with fleet.session(home.database) as shelf:
+            shelf.execute(f'drop schema "{home.schema}" cascade')  # type: ignore[arg-type]
+    else:
+        fleet.close()
+        drop_database(fleet.server, home.database)
+    restored = restore_tenant(fleet, path, directory=directory, replace=True)
+    assert restored.saved_first is None
+    assert fleet.tenant("bluebird").home == home
+    assert customers(fleet, "bluebird", OWNER) == seen
 
 
 def test_a_tenant_that_exists_is_replaced_only_when_asked(fleet: Fleet, directory: Path) -> None:

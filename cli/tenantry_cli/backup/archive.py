@@ -83,7 +83,7 @@ class Archive:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file = path.open("rb")
+            self._file = path.open("rb")  # closed by close()
         except OSError as error:
             raise BackupError(f"{path} cannot be read: {error.strerror}") from error
         try:
@@ -95,7 +95,7 @@ class Archive:
     def _open(self) -> None:
         path = self.path
         try:
-            self._tar = tarfile.open(fileobj=self._file, mode="r:")
+            self._tar = tarfile.open(fileobj=self._file, mode="r:")  # noqa: SIM115  # closed by close()
             self._entries = {one.name: one for one in self._tar.getmembers()}
         except (tarfile.TarError, OSError) as error:
             raise BackupError(f"{path} is no archive, or cut off: {error}") from error

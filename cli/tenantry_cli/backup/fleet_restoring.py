@@ -147,7 +147,8 @@ def _require_empty(server: Server, manifest: FleetManifest) -> None:
         if there == (True,):
             raise BackupError(
                 f"the database {name} of this server has tables: a fleet is restored into an "
-                "empty server"
+                "empty server. (A restore that was interrupted after the main database is finished "
+                "archive by archive, with `tenantry restore FILE`)"
             )
 
 

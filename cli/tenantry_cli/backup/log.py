@@ -21,7 +21,7 @@ from psycopg import sql
 
 from tenantry_cli.backup.archive import private_file, sync_directory
 from tenantry_cli.backup.manifest import BackupError
-from tenantry_cli.fleet.fleet import Connection, Fleet
+from tenantry_cli.fleet.fleet import Connection, Fleet, exists
 
 FILE = "erasures.jsonl"
 
@@ -128,7 +128,10 @@ def logs_beside(archive: Path) -> Log:
 def fleet_log(fleet: Fleet) -> tuple[Log, list[str]]:
     """What all reachable databases of a fleet know, and which could not be asked."""
     log, unreachable = Log(), []
-    for database in [fleet.main, *fleet.places()]:
+    with fleet.session() as main:
+        # One that was dropped knows nothing any more; that is no reason to restore nothing.
+        places = [name for name in [fleet.main, *fleet.places()] if exists(main, name)]
+    for database in places:
         try:
             with fleet.session(database) as place:
                 log.add(place_log(place))

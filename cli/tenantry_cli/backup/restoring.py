@@ -14,7 +14,7 @@ same command may be given again.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -24,12 +24,13 @@ from psycopg import sql
 
 from tenantry_cli.backup.archive import Archive
 from tenantry_cli.backup.check import differences
+from tenantry_cli.backup.erasing import erase_again
 from tenantry_cli.backup.log import Log, fleet_log, logs_beside
 from tenantry_cli.backup.manifest import BackupError, Manifest, names, now, stamp
 from tenantry_cli.backup.registry import Registry
 from tenantry_cli.backup.saving import Progress, quiet, tenant_directory, write_archive
 from tenantry_cli.fleet import provision
-from tenantry_cli.fleet.fleet import Connection, Fleet, FleetError, Home, Tenant
+from tenantry_cli.fleet.fleet import Connection, Fleet, FleetError, Home, Tenant, exists
 from tenantry_cli.fleet.mover import alone, drain
 from tenantry_cli.fleet.registry import send
 from tenantry_cli.fleet.rows import (
@@ -58,6 +59,8 @@ class RestorePlan:
     #: The organization as it is now; None where it is gone.
     current: Tenant | None
     interrupted: bool
+    #: The registry names a home that is no more: there is nothing to save first.
+    is_lost: bool = False
 
     def sentences(self) -> list[str]:
         """The plan in words."""
@@ -73,6 +76,8 @@ class RestorePlan:
             told.append("members, roles and keys stay as they are today")
         if self.interrupted:
             told.append("an interrupted restore is taken up")
+        elif self.is_lost:
+            told.append("its home is no more, so there are no rows of today to save first")
         elif self.current is not None:
             told.append("today's rows are saved first, then replaced")
         return told
@@ -120,7 +125,21 @@ def plan_restore(
             f"{current.slug} lives in placement {current.home.isolation}: restore it there, then "
             f"`tenantry tenant move {current.slug} {isolation}`"
         )
-    return RestorePlan(manifest, current.home, current, interrupted)
+    return RestorePlan(
+        manifest, current.home, current, interrupted, not _is_there(fleet, current.home)
+    )
+
+
+def _is_there(fleet: Fleet, home: Home) -> bool:
+    """Whether a home exists. One that cannot be reached raises instead."""
+    with fleet.session() as main:
+        if not exists(main, home.database):
+            return False
+    with fleet.session(home.database) as place:
+        row = place.execute(
+            "select to_regnamespace(%s) is not null as found", (home.schema,)
+        ).fetchone()
+    return bool(row and row["found"])
 
 
 def restore_tenant(
@@ -167,14 +186,14 @@ class Restore:
 
     def run(self, directory: Path) -> Restored:
         saved_first = self._save_first(directory)
-        self._close()
         try:
+            self._close()
             erased = self._fill()
         except (psycopg.Error, FleetError) as error:
-            self._fail()
+            stays = "stays closed" if self._fail() else "nothing was changed"
             before = f" Its rows before the restore: {saved_first}." if saved_first else ""
             raise BackupError(
-                f"{self._manifest.slug} was not restored and stays closed: {str(error).strip()}"
+                f"{self._manifest.slug} was not restored, {stays}: {str(error).strip()}."
                 f"{before} Mend the cause and give the same command again"
             ) from error
         self._open()
@@ -190,7 +209,7 @@ class Restore:
 
     def _save_first(self, directory: Path) -> Path | None:
         current = self._plan.current
-        if current is None or self._plan.interrupted:
+        if current is None or self._plan.interrupted or self._plan.is_lost:
             return None
         self._progress("save today's rows", 0.05)
         path = tenant_directory(directory, self._id) / f"{stamp(now())}.tar"
@@ -246,7 +265,10 @@ class Restore:
                 # What the registry has lost since: cleared as its foreign keys would have.
                 place.execute("select private.mend_references(%s)", ([target.schema],))
                 place.execute("set local session_replication_role = origin")
-                erased = self._erase_again(place, businesses)
+                self._progress("erase again who was erased", 0.88)
+                erased = erase_again(
+                    place, self._id, target.schema, businesses, self._log.erased(businesses)
+                )
                 if broken := orphans(place, list(here.values()), businesses):
                     raise BackupError(f"references would point to nothing: {names(broken)}")
             for one in here.values():
@@ -299,44 +321,6 @@ class Restore:
                     f"{found.checksum}; in the archive {table.rows}, checksum {table.checksum}"
                 )
 
-    def _erase_again(self, place: Connection, businesses: Sequence[UUID]) -> int:
-        """Erase whoever was erased at any time: ids are never used twice."""
-        self._progress("erase again who was erased", 0.88)
-        erasures = self._log.erased(businesses)
-        schema = self._plan.target.schema
-        note = sql.SQL(
-            "insert into {} (business_id, resource, resource_id, erased_at) "
-            "values (%s, %s, %s, %s) on conflict do nothing"
-        ).format(sql.Identifier(schema, "erasures"))
-        for one in erasures:
-            place.execute(note, (one.business_id, one.table, one.row_id, one.at))
-        # The triggers shall do what they do at any erasure, and they ask whether this is a home
-        # that may be written. Seen by this transaction alone.
-        place.execute(
-            "update private.business_directory set is_writable = true where organization_id = %s",
-            (self._id,),
-        )
-        customers = sql.Identifier(schema, "customers")
-        gone = sql.SQL(
-            "{} c where (c.business_id, c.id) in (select e.business_id, e.resource_id from {} e "
-            "where e.resource = 'customers' and e.business_id = any (%s))"
-        ).format(customers, sql.Identifier(schema, "erasures"))
-        place.execute(
-            sql.SQL(
-                "update {} m set merged_into_id = null where m.business_id = any (%s) and exists "
-                "(select from {} and (c.business_id, c.id) = (m.business_id, m.merged_into_id))"
-            ).format(customers, gone),
-            (list(businesses), list(businesses)),
-        )
-        erased = place.execute(sql.SQL("delete from ") + gone, (list(businesses),)).rowcount
-        place.execute("select private.refresh_business_directory(array[%s]::uuid[])", (self._id,))
-        row = place.execute(
-            sql.SQL("select count(*) as rows from ") + gone, (list(businesses),)
-        ).fetchone()
-        if row is None or row["rows"]:
-            raise BackupError("rows that were erased are there again")
-        return erased
-
     def _open(self) -> None:
         self._progress("open the home", 0.97)
         with self._fleet.session() as main, main.transaction():
@@ -347,7 +331,14 @@ class Restore:
             send(self._fleet, self._id, self._plan.target.database, main=main, force=True)
         self._progress("done", 1.0)
 
-    def _fail(self) -> None:
-        with self._fleet.session() as main, main.transaction():
-            provision.set_state(main, self._id, "failed")
-            send(self._fleet, self._id, self._plan.target.database, main=main, force=True)
+    def _fail(self) -> bool:
+        """Have a home that was closed stay so; false where it was not closed yet."""
+        with self._fleet.session() as main:
+            closed = main.execute(
+                "update public.organization_placements set state = 'failed' "
+                "where organization_id = %s and state = 'provisioning'",
+                (self._id,),
+            ).rowcount
+            with suppress(psycopg.Error):  # it was told to be closed, or knows nobody
+                send(self._fleet, self._id, self._plan.target.database, main=main, force=True)
+        return bool(closed)

@@ -106,7 +106,8 @@ def list_(directory: DirectoryOption = None, output: OutputOption = Format.prett
             ]
             console.print(json.dumps(rows, indent=2), markup=False)
             return
-        table = Table("taken (UTC)", "what", "size", "state", "path", box=None)
+        table = Table("taken (UTC)", "what", "size", "state", box=None)
+        table.add_column("path", overflow="fold")
         for one in backups:
             what = f"fleet of {len(one.slugs)}" if one.kind == "fleet" else ", ".join(one.slugs)
             table.add_row(
