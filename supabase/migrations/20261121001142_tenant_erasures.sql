@@ -12,8 +12,8 @@ create table erasures (
   primary key (business_id, resource, resource_id),
   constraint erasures_business_fkey foreign key (business_id) references public.businesses on delete cascade
 );
-comment on table erasures is 'Ids of rows that were erased with what was personal about them. A restore erases them again. Append-only.';
-comment on column erasures.resource is 'The table that the row was in: customers.';
+comment on table erasures is 'Ids of customers that were erased, and of access lists that were removed. A restore removes them again. Append-only.';
+comment on column erasures.resource is 'The table that the row was in: customers or access_control_lists.';
 comment on column erasures.resource_id is 'The row. No foreign key, because it is gone.';
 call private.protect('erasures', guard => false);
 call private.append_only('erasures');

@@ -213,3 +213,31 @@ def test_a_role_that_was_taken_away_stays_away(fleet: Fleet, directory: Path) ->
     restore_tenant(fleet, path, directory=directory)
     assert customers(fleet, "bluebird", STAFF) == 0
     assert customers(fleet, "bluebird", OWNER) > 0
+
+
+@pytest.mark.parametrize("isolation", ["pooled", "database"])
+def test_what_was_unshared_stays_unshared(fleet: Fleet, directory: Path, isolation: str) -> None:
+    place(fleet, "bluebird", isolation)
+    customer = customer_with_calls(fleet)
+    home = fleet.tenant("bluebird").home
+    lists = "select count(*) as rows from public.access_control_lists where resource_id = %s"
+    with fleet.session(home.database) as connection:
+        for effect in ("allow", "deny"):
+            connection.execute(
+                "insert into public.access_control_lists "
+                "(business_id, resource, resource_id, membership_id, verbs, effect) "
+                "select c.business_id, 'customers', c.id, m.id, '{read}', %s "
+                "from public.customers c join public.business_memberships m "
+                "on m.business_id = c.business_id where c.id = %s order by m.id limit 1",
+                (effect, customer),
+            )
+    path = archive_tenant(fleet, "bluebird", directory)
+    with fleet.session(home.database) as connection:
+        connection.execute(
+            "delete from public.access_control_lists where resource_id = %s and effect = 'allow'",
+            (customer,),
+        )
+    restore_tenant(fleet, path, directory=directory, replace=True)
+    assert one_row(fleet, home.database, lists, customer)["rows"] == 1
+    kept = lists + " and effect = 'deny'"
+    assert one_row(fleet, home.database, kept, customer)["rows"] == 1

@@ -32,7 +32,8 @@ def erase_again(
     businesses: Sequence[UUID],
     erasures: Sequence[Erasure],
 ) -> int:
-    """Erase in the caller's transaction; returns how many customers there were.
+    """Erase in the caller's transaction; returns how many customers there were. Records that
+    are no longer shared are not shared again either.
 
     Whenever somebody was erased: ids are never used twice. Raises BackupError.
     """
@@ -54,6 +55,12 @@ def erase_again(
     )
     place.execute(sql.SQL(_UNMERGE).format(**names, gone=gone), (wanted, wanted))
     erased = place.execute(sql.SQL("delete from ") + gone, (wanted,)).rowcount
+    unshared = sql.SQL(
+        "delete from public.access_control_lists a using {erasures} e "
+        "where a.business_id = any (%s) and e.resource = 'access_control_lists' "
+        "and (e.business_id, e.resource_id) = (a.business_id, a.id)"
+    )
+    place.execute(unshared.format(**names), (wanted,))
     place.execute(
         "select private.refresh_business_directory(array[%s]::uuid[])", (organization_id,)
     )
