@@ -42,6 +42,7 @@ __all__ = [
     "ChannelInsert",
     "ChannelUpdate",
     "CheckImportArguments",
+    "CheckRequestArguments",
     "ClearMemberPermissionArguments",
     "CommitImportArguments",
     "ConnectProviderArguments",
@@ -339,6 +340,12 @@ class CheckImportArguments(TypedDict):
 
     business_id: UUID | str
     batch_id: UUID | str
+
+
+class CheckRequestArguments(TypedDict):
+    """PostgREST calls this before every request: refuses with 421 what a gateway sent by an
+    outdated home, and writes to a tenant that is being moved with 503.
+    """
 
 
 class ClearMemberPermissionArguments(TypedDict):
