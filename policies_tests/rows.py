@@ -348,6 +348,10 @@ FACTORIES: dict[str, Callable[[Tenant, str], Row]] = {
     "public.audit_logs": _audit_log,
     "public.status_history": _status_history,
     "public.daily_metric_slots": _metric,
+    "public.erasures": lambda tenant, token: {
+        "business_id": tenant.id, "resource": "customers",
+        "resource_id": fixed_id(f"erased {token}"),
+    },
     "public.customer_counts": lambda tenant, token: {"business_id": tenant.id, "customers": 2},
     "public.idempotency_keys": lambda tenant, token: {
         "business_id": tenant.id, "key": token, "request_hash": b"0", "result": Jsonb({}),
@@ -367,6 +371,9 @@ FACTORIES: dict[str, Callable[[Tenant, str], Row]] = {
     "private.invitation_tokens": lambda tenant, token: {
         "business_id": tenant.id, "invitation_id": tenant.ids["invitations"],
         "token_hash": hashlib.sha256(f"{tenant.id} {token}".encode()).digest(),
+    },
+    "private.revocations": lambda tenant, token: {
+        "resource": token, "row_key": Jsonb({}), "outcome": "deleted",
     },
     "private.api_key_secrets": lambda tenant, token: {
         "business_id": tenant.id, "api_key_id": tenant.ids["api_keys"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tenantry_cli.commands import doctor, fleet, migrate, stack, tenant
+from tenantry_cli.commands import backup, doctor, fleet, migrate, stack, tenant
 from tenantry_cli.importing import command as importing
 from tenantry_cli.operations import maintain, monitor
 from tenantry_cli.rights import access, api_keys, members, roles
@@ -19,6 +19,8 @@ app = typer.Typer(
 
 for command in (stack.up, stack.down, stack.status, stack.reset, stack.logs, doctor.doctor):
     app.command()(command)
+app.command()(backup.restore)
+app.add_typer(backup.app, name="backup")
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(fleet.app, name="fleet")

@@ -64,6 +64,7 @@ LOCAL_TABLES = dict.fromkeys(
     (
         "fleet_jobs",
         "migration_targets",
+        "private.revocations",
         "private.compatibility",
         "placement_databases",
         "placement_moves",
@@ -340,6 +341,8 @@ GATES = (
                 "private.tg_placement_version()",
                 "private.tg_profiles_touch()",
                 "private.tg_registry_changed()",
+                "private.tg_revocation()",
+                "private.tg_unshared()",
                 "private.tg_roles_code()",
                 "private.tg_status()",
                 "tg_audit()",

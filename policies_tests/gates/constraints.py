@@ -77,6 +77,7 @@ GATES = (
             "audit_logs.business_id": _HISTORY,
             "audit_logs.actor_id": _HISTORY,
             "audit_logs.resource_id": _HISTORY,
+            "erasures.resource_id": _HISTORY,
             "status_history.row_id": _HISTORY,
             "status_history.actor_id": _HISTORY,
             "daily_metric_slots.channel_id": "the zero uuid stands for none; written by triggers"

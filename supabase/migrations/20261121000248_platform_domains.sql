@@ -12,7 +12,8 @@ create table public.business_domains (
   updated_at timestamptz not null default now(),
   primary key (business_id, id),
   constraint business_domains_host_per_business_key unique (business_id, host),
-  constraint business_domains_host check (char_length(host) between 4 and 253
+  -- No BETWEEN beside AND: a dump prints it otherwise, and the gateway compares prints.
+  constraint business_domains_host check (char_length(host) >= 4 and char_length(host) <= 253
     and host ~ '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$'),
   constraint business_domains_audience check (audience in ('public', 'clients', 'staff', 'admin', 'api'))
 );

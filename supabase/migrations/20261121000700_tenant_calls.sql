@@ -56,7 +56,7 @@ create table calls (
   constraint calls_outcome check (outcome in ('completed', 'voicemail', 'no_answer', 'busy', 'abandoned', 'transferred', 'do_not_call', 'spam', 'booked', 'error', 'unknown')),
   constraint calls_answered_by check (answered_by in ('human', 'machine', 'fax', 'unknown')),
   constraint calls_duration check (duration_seconds between 0 and 604800),
-  constraint calls_addresses check (char_length(peer) between 1 and 320 and char_length(from_address) <= 320 and char_length(to_address) <= 320),
+  constraint calls_addresses check (char_length(peer) >= 1 and char_length(peer) <= 320 and char_length(from_address) <= 320 and char_length(to_address) <= 320),
   constraint calls_provider_call_id_length check (char_length(provider_call_id) between 1 and 200),
   constraint calls_notes_length check (char_length(notes) <= 10000),
   constraint calls_started_at_sane check (started_at between '2000-01-01' and '2200-01-01')

@@ -28,14 +28,15 @@ call private.protect('daily_metric_slots', reads => 'metrics.read', guard => fal
 create function customer_metrics(c customers) returns table (metric text, channel_id uuid, membership_id uuid, value bigint)
 language sql immutable
 begin atomic
-  select 'new_customers', null::uuid, (c).owner_membership_id, 1::bigint;
+  -- Every column has a name, or a dump prints it otherwise than this does.
+  select 'new_customers'::text as metric, null::uuid as channel_id, (c).owner_membership_id as membership_id, 1::bigint as value;
 end;
 comment on function customer_metrics(customers) is 'new_customers: 1.';
 
 create function conversation_metrics(c conversations) returns table (metric text, channel_id uuid, membership_id uuid, value bigint)
 language sql immutable
 begin atomic
-  select 'conversations_opened', (c).channel_id, null::uuid, 1::bigint;
+  select 'conversations_opened'::text as metric, (c).channel_id as channel_id, null::uuid as membership_id, 1::bigint as value;
 end;
 comment on function conversation_metrics(conversations) is 'conversations_opened: 1.';
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,12 +14,12 @@ from rich.table import Table
 
 from tenantry_cli.fleet import lifecycle
 from tenantry_cli.fleet.fleet import Fleet, Tenant
-from tenantry_cli.fleet.jobs import describe
+from tenantry_cli.fleet.jobs import describe, save_before_drop
 from tenantry_cli.fleet.mover import GRACE_HOURS, Move, move_tenant
 from tenantry_cli.fleet.mover import Progress as Tell
 from tenantry_cli.fleet.opening import open_fleet
 from tenantry_cli.fleet.provision import NewTenant, create_tenant
-from tenantry_cli.output import Format, console, fail, plain_errors, progress
+from tenantry_cli.output import Format, console, fail, is_terminal, plain_errors, progress
 
 app = typer.Typer(
     no_args_is_help=True, help="Tenants: organizations, where they live, and their life."
@@ -182,6 +183,30 @@ def archive(
     """Put an organization away: its rows stay, nobody reaches them."""
     with fleet_of(database_url) as fleet:
         _print_tenant(lifecycle.archive(fleet, tenant), output)
+
+
+@app.command()
+def drop(
+    tenant: TenantArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    directory: Annotated[
+        Path | None, typer.Option(help="Where it is saved. Default: .tenantry/backups.")
+    ] = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Save an organization, then remove it with all it has."""
+    with fleet_of(database_url) as fleet:
+        plan = lifecycle.plan_drop(fleet, tenant)
+        console.print("This removes:")
+        for line in plan.lines():
+            console.print(f"  {line}", markup=False)
+        if not yes:
+            if not is_terminal():
+                fail("nothing was removed: say --yes where nobody can be asked")
+            if typer.prompt(f"Type {plan.tenant.slug} to remove it") != plan.tenant.slug:
+                fail("nothing was removed")
+        saved = lifecycle.drop(fleet, plan.tenant.id, save_before_drop(fleet, directory))
+        console.print(f"saved to {saved}; removed", markup=False)
 
 
 def _state(tenant: Tenant) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from tenantry_cli.backup.jobs import archive_tenant, default_directory, run_backup_job
 from tenantry_cli.fleet import lifecycle
 from tenantry_cli.fleet.fleet import Fleet, FleetError, Tenant
 from tenantry_cli.fleet.mover import Move, move_tenant
@@ -98,12 +100,34 @@ def _maintain(fleet: Fleet, arguments: Arguments, progress: Progress) -> dict[st
     return {"databases": sorted(visited.found), "failed": visited.failed}
 
 
+def _back_up(kind: str) -> Work:
+    def work(fleet: Fleet, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+        return run_backup_job(fleet, kind, arguments, progress)
+
+    return work
+
+
+def _drop(fleet: Fleet, arguments: Arguments, progress: Progress) -> dict[str, Any]:
+    tenant = fleet.tenant(_tenant(arguments))
+    if arguments.get("confirm") != tenant.slug:
+        raise FleetError(f"dropping is confirmed by {{'confirm': '{tenant.slug}'}}")
+    return {"archive": lifecycle.drop(fleet, tenant.id, save_before_drop(fleet))}
+
+
+def save_before_drop(fleet: Fleet, directory: Path | None = None) -> lifecycle.Save:
+    """Saves a tenant among the backups; returns where."""
+    return lambda tenant: str(archive_tenant(fleet, tenant.id, directory or default_directory()))
+
+
 WORK: dict[str, Work] = {
     "provision": _provision,
     "move": _move,
     "suspend": _suspend,
     "resume": _resume,
     "archive": _archive,
+    "drop": _drop,
+    "backup": _back_up("backup"),
+    "restore": _back_up("restore"),
     "maintenance": _maintain,
     **{kind: _migrate(kind) for kind in KINDS},
 }

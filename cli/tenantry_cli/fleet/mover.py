@@ -159,7 +159,7 @@ def clean_moves(fleet: Fleet, *, now: bool = False) -> list[Move]:
         ).fetchall()
     cleaned = []
     for move in map(_move, rows):
-        with fleet.session() as main, _alone(main, move.organization_id):
+        with fleet.session() as main, alone(main, move.organization_id):
             # Somebody may have moved back in the meantime: then it is no old home.
             if fleet.tenant(move.organization_id).home != move.source:
                 _clear(fleet, move.organization_id, move.source)
@@ -171,20 +171,39 @@ def clean_moves(fleet: Fleet, *, now: bool = False) -> list[Move]:
 
 
 @contextmanager
-def _alone(main: Connection, organization_id: UUID) -> Iterator[None]:
-    """Only one process moves an organization, and no migration of the fleet runs meanwhile."""
+def alone(main: Connection, organization_id: UUID) -> Iterator[None]:
+    """Only one process moves, saves or restores an organization, and none migrates the fleet."""
     key = f"tenantry:move:{organization_id}"
     got = main.execute(
         "select pg_try_advisory_lock(hashtextextended(%s, 0)) as own", (key,)
     ).fetchone()
     if not (got and got["own"]):
-        raise FleetError("another process is moving this tenant: wait for it")
+        raise FleetError("another process is moving, saving or restoring this tenant: wait for it")
     try:
         with keep_migrations_away(main):
             yield
     finally:
         if not main.closed:
             main.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", (key,))
+
+
+def drain(fleet: Fleet, database: str, seconds: float = DRAIN_SECONDS) -> None:
+    """Wait for the transactions that may still write by what they saw before a home was closed.
+
+    Raises FleetError when they take longer.
+    """
+    with fleet.connect(database) as connection:
+        waiting = {tuple(row.values()) for row in connection.execute(_OPEN_TRANSACTIONS)}
+        deadline = time.monotonic() + seconds
+        while waiting:
+            if time.monotonic() > deadline:
+                pids = ", ".join(str(pid) for pid, *_ in waiting)
+                raise FleetError(
+                    f"transactions that were open before the freeze did not end within "
+                    f"{seconds:g} seconds (pid {pids}): end them and try again"
+                )
+            time.sleep(0.02)
+            waiting &= {tuple(row.values()) for row in connection.execute(_OPEN_TRANSACTIONS)}
 
 
 def _clear(fleet: Fleet, organization_id: UUID, home: Home) -> None:
@@ -231,7 +250,7 @@ class _Runner:
 
     def run(self) -> Move:
         move = self._read()
-        with self._fleet.connect() as guard, _alone(guard, move.organization_id):
+        with self._fleet.connect() as guard, alone(guard, move.organization_id):
             try:
                 while move.state not in ("done", "rolled_back"):
                     _STEPS[move.state](self, move)
@@ -274,7 +293,7 @@ class _Runner:
         # The source is told before anything is copied, however this process got here.
         send(self._fleet, move.organization_id, move.source.database)
         self._say("wait for open transactions", 0.12)
-        self._drain(move.source.database)
+        drain(self._fleet, move.source.database, self._drain_seconds)
         businesses = businesses_of(self._fleet, move.organization_id)
         with (
             self._fleet.session(move.source.database) as source,
@@ -300,7 +319,8 @@ class _Runner:
         businesses = businesses_of(self._fleet, move.organization_id)
         digests: dict[str, Digest] = {}
         with (
-            self._fleet.session(move.source.database) as source,
+            # Sessions of their own: their settings are not those of others.
+            self._fleet.connect(move.source.database) as source,
             self._fleet.connect(move.target.database) as target,
         ):
             from_tables = tables_at(source, move.source)
@@ -380,20 +400,6 @@ class _Runner:
                 (error, self._id),
             )
         _clear(self._fleet, move.organization_id, move.target)
-
-    def _drain(self, database: str) -> None:
-        with self._fleet.connect(database) as connection:
-            waiting = {tuple(row.values()) for row in connection.execute(_OPEN_TRANSACTIONS)}
-            deadline = time.monotonic() + self._drain_seconds
-            while waiting:
-                if time.monotonic() > deadline:
-                    pids = ", ".join(str(pid) for pid, *_ in waiting)
-                    raise FleetError(
-                        f"transactions that were open before the freeze did not end within "
-                        f"{self._drain_seconds:g} seconds (pid {pids}): end them and try again"
-                    )
-                time.sleep(0.02)
-                waiting &= {tuple(row.values()) for row in connection.execute(_OPEN_TRANSACTIONS)}
 
     def _read(self) -> Move:
         with self._fleet.session() as main:

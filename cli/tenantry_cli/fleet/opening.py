@@ -13,7 +13,9 @@ from tenantry_cli.stack.home import Home
 from tenantry_cli.stack.postgres import SUPERUSER
 
 
-def open_fleet(database_url: str | None, *, starting: bool = False) -> Fleet:
+def open_fleet(
+    database_url: str | None, *, prefix: str = "tenantry", starting: bool = False
+) -> Fleet:
     """The fleet whose main database the URL names (as its owner), or that of the local stack.
 
     `starting`: also while the stack is not ready yet.
@@ -23,13 +25,14 @@ def open_fleet(database_url: str | None, *, starting: bool = False) -> Fleet:
     if database_url is None:
         home = Home(project.home)
         server = stack_server(home) if starting else require_running_stack(home).server
-        return Fleet(server, "postgres", migrations)
+        return Fleet(server, "postgres", migrations, prefix)
     parts = conninfo_to_dict(database_url)
     user = str(parts.get("user") or "postgres")
     return Fleet(
         Server.from_url(database_url),
         str(parts.get("dbname") or "postgres"),
         migrations,
+        prefix,
         # A superuser only helps: what it made would not belong to the owner.
         owner="postgres" if user == SUPERUSER else user,
     )

@@ -66,6 +66,15 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Partition:
+    """A part of a partitioned table; `bound` follows its parent's name in its definition."""
+
+    parent: str
+    name: str
+    bound: str
+
+
+@dataclass(frozen=True)
 class Digest:
     """What two copies of a table are compared by."""
 
@@ -128,33 +137,53 @@ def copy_rows(
     on_bytes: Callable[[int], None] = lambda size: None,
 ) -> None:
     """Stream the rows of these businesses from one table into the other."""
-    read = sql.SQL(
-        "copy (select {} from {} where business_id = any ({})) to stdout (format binary)"
-    )
-    write = sql.SQL("copy {} ({}) from stdin (format binary)")
     with (
-        source.cursor().copy(
-            read.format(
-                from_table.column_list(), from_table.identifier, sql.Literal(list(businesses))
-            )
-        ) as reader,
-        target.cursor().copy(write.format(to_table.identifier, from_table.column_list())) as writer,
+        source.cursor().copy(copy_out(from_table, businesses)) as reader,
+        target.cursor().copy(copy_in(to_table.identifier, from_table)) as writer,
     ):
         for block in reader:
             writer.write(block)
             on_bytes(len(block))
 
 
+def copy_out(table: Table, businesses: Sequence[UUID], form: str = "binary") -> sql.Composed:
+    """The COPY that hands out the rows of these businesses. `form` is binary or text."""
+    return sql.SQL("copy (select {} from {} where business_id = any ({})) to stdout ({})").format(
+        table.column_list(),
+        table.identifier,
+        sql.Literal(list(businesses)),
+        sql.SQL("format " + form),
+    )
+
+
+def copy_in(target: sql.Identifier, columns_of: Table, form: str = "binary") -> sql.Composed:
+    """The COPY that takes rows with the columns of a table."""
+    return sql.SQL("copy {} ({}) from stdin ({})").format(
+        target, columns_of.column_list(), sql.SQL("format " + form)
+    )
+
+
+def partitions_at(connection: Connection, home: Home) -> list[Partition]:
+    """The parts of all partitioned tables of a home."""
+    rows = connection.execute(_PARTITIONS, (home.schema,)).fetchall()
+    return [Partition(row["parent"], row["name"], row["bound"]) for row in rows]
+
+
 def same_partitions(source: Connection, target: Connection, here: Home, there: Home) -> None:
     """Give the target the months that the source has, so that old rows find theirs."""
-    known = {row["name"] for row in target.execute(_PARTITIONS, (there.schema,)).fetchall()}
-    for row in source.execute(_PARTITIONS, (here.schema,)).fetchall():
-        if row["name"] in known:
+    make_partitions(target, there, partitions_at(source, here))
+
+
+def make_partitions(target: Connection, there: Home, wanted: Sequence[Partition]) -> None:
+    """Make those partitions that a home lacks, protected like the others."""
+    known = {one.name for one in partitions_at(target, there)}
+    for one in wanted:
+        if one.name in known:
             continue
-        name = sql.Identifier(there.schema, row["name"])
+        name = sql.Identifier(there.schema, one.name)
         target.execute(
             sql.SQL("create table {} partition of {} {}").format(
-                name, sql.Identifier(there.schema, row["parent"]), sql.SQL(row["bound"])
+                name, sql.Identifier(there.schema, one.parent), sql.SQL(one.bound)
             )
         )
         for statement in ("enable row level security", "force row level security"):

@@ -160,10 +160,17 @@ def clone_database(server: Server, template: str, name: str) -> None:
                 sql.Identifier(name), sql.Identifier(template)
             )
         )
-        # Postgres copies everything but the rights on the database itself, such as who may make
-        # temporary objects in it.
-        for (statement,) in connection.execute(_DATABASE_RIGHTS, (name, template)).fetchall():
-            connection.execute(sql.SQL(statement))
+        copy_database_rights(connection, template, name)
+
+
+def copy_database_rights(
+    connection: psycopg.Connection[TupleRow], template: str, name: str
+) -> None:
+    """Give `name` the rights on the database itself that `template` grants, such as who may make
+    temporary objects in it: neither a clone nor a dump takes them along.
+    """
+    for (statement,) in connection.execute(_DATABASE_RIGHTS, (name, template)).fetchall():
+        connection.execute(sql.SQL(statement))
 
 
 def drop_database(server: Server, name: str) -> None:

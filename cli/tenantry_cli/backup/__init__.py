@@ -1,0 +1,1 @@
+"""Saving organizations and fleets, and bringing them back without what was taken away since."""
