@@ -342,7 +342,6 @@ GATES = (
                 "private.tg_profiles_touch()",
                 "private.tg_registry_changed()",
                 "private.tg_revocation()",
-                "private.tg_unshared()",
                 "private.tg_roles_code()",
                 "private.tg_status()",
                 "tg_audit()",

@@ -229,6 +229,8 @@ GATES = (
             _OPERATIONS,
         )
         | {
+            "private.tg_unshared()": "the schema comes from the directory and is quoted by %I;"
+            " values are parameters",
             "private.tg_businesses_timezone()": "the schema comes from the directory and is"
             " quoted by %I; "
             "values are parameters",
