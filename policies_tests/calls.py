@@ -217,6 +217,7 @@ def _plain_calls() -> dict[str, Arguments]:
         "my_business_ids": {"permission": "customers.read"},
         "my_metric_differences": {},
         "boot_facts": {},
+        "boot_digest": {},
         "boot_rows": {},
     }
 

@@ -210,6 +210,8 @@ GATES = (
             _ADMINISTRATION,
         )
         | {
+            "private.create_registry_views(text)": "runs in migrations; names come from the catalog"
+            " and are quoted by %I",
             "private.tg_businesses_timezone()": "the schema comes from the directory and is"
             " quoted by %I; "
             "values are parameters",
