@@ -47,13 +47,23 @@ class Reply:
 
 
 class Postgrest:
-    """Asks with the service_role token, which never leaves this process for anybody else."""
+    """Asks with the service_role token, which never leaves this process for anybody else.
 
-    def __init__(self, settings: Settings) -> None:
-        self._origin = settings.postgrest_url
+    Another `origin` and `connector` ask the PostgREST of a place.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        origin: str | None = None,
+        connector: aiohttp.BaseConnector | None = None,
+    ) -> None:
+        self._origin = origin or settings.postgrest_url
         self._token = settings.service_role_key
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_IDLE_SECONDS),
+            connector=connector
+            or aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_IDLE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
                 total=min(settings.answer_seconds, _LONGEST_SECONDS),
