@@ -110,6 +110,15 @@ class Router:
 
     async def _by_caller(self, asked: Asked, principal: str, overview: Overview) -> Destination:
         """The home of somebody's organizations; main where they are several and none is named."""
+        # Asked first: it also knows of a business that its caller joined a moment ago.
+        business = business_of(asked)
+        if business is not None:
+            tenant = await self.homes.tenant(TenantName("tenant", business, "url"), principal)
+            if tenant is not None and tenant.kinds:
+                if not tenant.home.is_pooled:
+                    return await self._at(tenant.home, asked, overview)
+                moving = tenant.home.state == "moving"
+                return Destination(self._main, version=overview.version, moving=moving)
         homes = await self.homes.homes_of(principal)
         usable = [one for one in homes if one.state in ("active", "read_only", "moving")] or homes
         if all(one.is_pooled for one in usable):
@@ -117,13 +126,6 @@ class Router:
             return Destination(self._main, version=overview.version, moving=moving)
         if len(usable) == 1:
             return await self._at(usable[0], asked, overview)
-        business = business_of(asked)
-        if business is not None:
-            tenant = await self.homes.tenant(TenantName("tenant", business, "url"), principal)
-            if tenant is not None:
-                for one in usable:
-                    if one.organization_id == tenant.home.organization_id:
-                        return await self._at(tenant.home, asked, overview)
         return Destination(
             self._main,
             version=overview.version,

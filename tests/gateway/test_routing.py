@@ -98,6 +98,21 @@ async def test_what_is_known_is_not_asked_again(routed):
     assert stack.registry.count("resolve_tenant") == 1
 
 
+async def test_a_business_elsewhere_that_was_joined_a_moment_ago(routed):
+    """What is remembered of the caller's homes does not hide it."""
+    stack = await routed()
+    stack.registry.homes = [home()]
+    assert (await get(stack)).status == 200
+    stack.registry.tenants[BUSINESS] = home(BETA, isolation="database", database_name="b")
+    path = f"/rest/v1/customers?business_id=eq.{BUSINESS}"
+    answer = await stack.call("GET", path, headers=stack.signed_in)
+    assert (answer.status, answer.reason) == (503, "place_unavailable")  # there are none here
+    answer = await stack.call(
+        "POST", "/rest/v1/customers", headers=stack.signed_in, json={"business_id": BUSINESS}
+    )
+    assert answer.reason == "place_unavailable"
+
+
 async def test_another_version_forgets_everything(routed):
     stack = await routed()
     stack.registry.homes = [home()]
