@@ -3,6 +3,9 @@
 Run `python gateway/benchmark.py [seconds per round]`. The service, the gateway, a
 plain aiohttp proxy and each load generator are processes of their own on loopback; the rounds
 alternate, and their median is shown. On a busy machine read the CPU time, which is steadier.
+
+`python gateway/benchmark.py routing [seconds]` compares three gateways: one that sends all to
+one database, one that routes where nobody lives elsewhere, and one where somebody does.
 """
 
 from __future__ import annotations
@@ -26,6 +29,11 @@ CONNECTIONS = 16
 ROUNDS = 3
 
 ROW = {"id": "5f0c8a52-6a0b-4c1e-9a43-6e0d5f9f3b11", "name": "Ana", "phone": "+14155550123"}
+# What the registry answers where one tenant of many lives elsewhere, and the caller does not.
+HOME = {
+    "organization_id": ROW["id"], "isolation": "pooled", "database_name": "postgres",
+    "schema_name": "public", "state": "active", "epoch": 1,
+}  # fmt: skip
 SMALL, LARGE = json.dumps([ROW] * 20).encode(), json.dumps([ROW] * 1800).encode()
 BODY = json.dumps(ROW).encode()
 
@@ -48,7 +56,7 @@ CASES = (
 )
 
 
-async def serve() -> None:
+async def serve(elsewhere: int) -> None:
     """The cheapest service: answers in chunks, as PostgREST does."""
 
     def answer(body: bytes) -> bytes:
@@ -56,6 +64,12 @@ async def serve() -> None:
         return head + b"\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
 
     small, large = answer(SMALL), answer(LARGE)
+    overview = {"version": 1, "elsewhere": elsewhere, "unsettled": 0, "settle_seconds": 0.5}
+    special = {
+        b"/large": large,
+        b"/rpc/placement_overview": answer(json.dumps([overview]).encode()),
+        b"/rpc/homes_of": answer(json.dumps([HOME]).encode()),
+    }
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -63,7 +77,8 @@ async def serve() -> None:
                 head = await reader.readuntil(b"\r\n\r\n")
                 if (at := head.lower().find(b"content-length: ")) >= 0:
                     await reader.readexactly(int(head[at + 16 :].split(b"\r\n", 1)[0]))
-                writer.write(large if b"/large" in head[:80] else small)
+                path = head[:80].split(b" ", 2)[1]
+                writer.write(special.get(path, small))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
@@ -141,7 +156,10 @@ async def load(port: int, case: Case, seconds: float) -> int:
 def child(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(  # noqa: S603
         [sys.executable, *arguments],
-        env={"PATH": os.environ["PATH"], **environment},
+        env={
+            **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
+            **environment,
+        },
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -164,11 +182,8 @@ def measure(port: int, number: int, seconds: float, pid: int) -> tuple[float, fl
     return answered / seconds, used / answered * 1000
 
 
-def main(seconds: float) -> None:
-    service = child(__file__, "serve")
-    port = int(first_line(service))
-    origin = f"http://127.0.0.1:{port}"
-    gateway = child(
+def start_gateway(origin: str, **settings: str) -> tuple[int, subprocess.Popen[str]]:
+    process = child(
         "-m",
         "tenantry_gateway",
         GATEWAY_POSTGREST_URL=origin,
@@ -183,11 +198,47 @@ def main(seconds: float) -> None:
         GATEWAY_BOOT_GATE="off",  # there is no database
         GATEWAY_RATE="0",
         GATEWAY_CONCURRENCY_PER_TENANT=str(CONNECTIONS),
+        **settings,
     )
+    return int(first_line(process).rsplit(":", 1)[1]), process
+
+
+def compare_routing(seconds: float) -> None:
+    """CPU of the gateway per request, with and without looking for homes."""
+    services = [child(__file__, "serve", elsewhere) for elsewhere in ("0", "1")]
+    origins = [f"http://127.0.0.1:{first_line(service)}" for service in services]
+    ways = [
+        start_gateway(origins[0], GATEWAY_TENANT_ROUTING="0"),
+        start_gateway(origins[0]),
+        start_gateway(origins[1]),
+    ]
+    try:
+        print(f"{'CPU ms per request of the gateway':36}{'off':>9}{'nobody':>9}{'somebody':>9}")
+        for number in (1, 2):
+            costs: list[list[float]] = [[], [], []]
+            for _ in range(2 * ROUNDS + 1):
+                for results, (port, process) in zip(costs, ways, strict=True):
+                    results.append(measure(port, number, seconds, process.pid)[1])
+            off, nobody, somebody = (statistics.median(one[1:]) for one in costs)
+            print(
+                f"{CASES[number].name:36}{off:9.3f}{nobody:9.3f}{somebody:9.3f}"
+                f"   ratios {nobody / off:.3f} {somebody / off:.3f}",
+                flush=True,
+            )
+    finally:
+        for process in (*(process for _, process in ways), *services):
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+
+
+def main(seconds: float) -> None:
+    service = child(__file__, "serve", "0")
+    port = int(first_line(service))
+    origin = f"http://127.0.0.1:{port}"
+    gateway_port, gateway = start_gateway(origin)
     plain = child(__file__, "proxy", origin)
     plain_port = int(first_line(plain))
     try:
-        gateway_port = int(first_line(gateway).rsplit(":", 1)[1])
         print(f"{'':34}{'requests per second':^30}{'CPU ms per request':^24}{'RSS':>6}")
         print(f"{'':34}{'direct':>9}{'plain':>9}{'gateway':>9}{'ratio':>7}", end="")
         print(f"{'plain':>9}{'gateway':>9}{'ratio':>7}{'MB':>6}")
@@ -214,10 +265,12 @@ def main(seconds: float) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
-        asyncio.run(serve())
+        asyncio.run(serve(int(sys.argv[2])))
     elif sys.argv[1:2] == ["load"]:
         print(asyncio.run(load(int(sys.argv[2]), CASES[int(sys.argv[3])], float(sys.argv[4]))))
     elif sys.argv[1:2] == ["proxy"]:
         asyncio.run(proxy(sys.argv[2]))
+    elif sys.argv[1:2] == ["routing"]:
+        compare_routing(float(sys.argv[2]) if len(sys.argv) > 2 else 2.0)
     else:
         main(float(sys.argv[1]) if len(sys.argv) > 1 else 2.0)

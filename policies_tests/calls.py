@@ -220,6 +220,7 @@ def _plain_calls() -> dict[str, Arguments]:
         "my_metric_differences": {},
         "check_code_version": {"newest_known": "20991231000000"},
         "boot_facts": {},
+        "boot_digest": {},
         "boot_rows": {},
         "check_request": {},
         "resolve_tenant": {"kind": "tenant", "key": str(ALPHA_ONE.id)},

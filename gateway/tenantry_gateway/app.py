@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
 
@@ -13,15 +14,19 @@ from tenantry_gateway.boot_gate import BootGate
 from tenantry_gateway.console import Console
 from tenantry_gateway.cors import Cors
 from tenantry_gateway.errors import GatewayError, error_response
+from tenantry_gateway.homes import Homes
 from tenantry_gateway.hygiene import Exchange, check_head, new_request_id, request_id_of
 from tenantry_gateway.keys import KeyRing
 from tenantry_gateway.limits import FairSlots
 from tenantry_gateway.member_keys import MemberKeys
 from tenantry_gateway.metrics import CONTENT_TYPE, Metrics
+from tenantry_gateway.place_gate import PlaceGate
+from tenantry_gateway.places import Place, Places
 from tenantry_gateway.postgrest import Postgrest
 from tenantry_gateway.proxy import AnswerBroken, Proxy
 from tenantry_gateway.replicas import Replicas
 from tenantry_gateway.routes import Route, route_of
+from tenantry_gateway.routing import Router
 from tenantry_gateway.services import Services
 from tenantry_gateway.settings import Settings
 from tenantry_gateway.upstreams import Upstreams
@@ -47,11 +52,21 @@ class Gateway:
         )
         self._keys = KeyRing(settings)
         self._postgrest = Postgrest(settings)
-        self.boot_gate = BootGate(settings, self._postgrest)
+        self._homes = Homes(self._postgrest)
+        self.boot_gate = BootGate(
+            settings,
+            self._postgrest,
+            looked=self._homes.refresh_planes if settings.tenant_routing else None,
+        )
         self._member_keys = MemberKeys(settings, self._postgrest)
-        self._services = Services(settings, self._keys, self._member_keys)
         self._upstreams = Upstreams(settings)
-        self._proxy = Proxy(settings, self.metrics, self._decorate)
+        self._places = Places(settings, self.metrics)
+        self._place_gate = PlaceGate(settings)
+        router = Router(settings, self._homes, self._upstreams.of(Route.REST))
+        self._services = Services(
+            settings, self._keys, self._member_keys, router if settings.tenant_routing else None
+        )
+        self._proxy = Proxy(settings, self.metrics, self._decorate, self._enter_place)
         self._replicas = Replicas(settings, self._proxy, self._keys, self._postgrest, self.metrics)
         self._slots = {
             route: FairSlots(
@@ -77,6 +92,9 @@ class Gateway:
         """Stop what runs beside the requests and close the connections to the services."""
         await self.boot_gate.close()
         await self._replicas.close()
+        await self._place_gate.close()
+        await self._places.close()
+        await self._homes.close()
         await self._member_keys.close()
         await self._postgrest.close()
         await self._proxy.close()
@@ -150,10 +168,21 @@ class Gateway:
         if route is Route.REST:
             self.boot_gate.check()
         if route in self._slots:
-            upstream = await self._upstreams.resolve(exchange)
-            forward = await self._services.prepare(exchange, upstream)
-            return await self._replicas.send(exchange, forward, self._slots[route])
+            forward = await self._services.prepare(exchange, self._upstreams.of(route))
+            began = time.perf_counter()
+            try:
+                return await self._replicas.send(exchange, forward, self._slots[route])
+            finally:
+                if forward.upstream.tenant is not None:
+                    self.metrics.tenant(forward.upstream.tenant, time.perf_counter() - began)
         return _LOCAL[route](self, exchange)
+
+    @contextlib.asynccontextmanager
+    async def _enter_place(self, where: tuple[str, str]) -> AsyncIterator[Place]:
+        """The PostgREST of a tenant's database, once database and schema have passed the gate."""
+        async with self._places.lease(where) as place:
+            await self._place_gate.enter(place)
+            yield place
 
     def _realtime(self, exchange: Exchange) -> web.StreamResponse:
         raise GatewayError(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 SHIPPED = Path(__file__).with_name("expected_database.json")
+SHIPPED_TENANT_SCHEMA = Path(__file__).with_name("expected_tenant_schema.json")
 REBUILD = "make expected"
 
 Expected = Mapping[str, Mapping[str, str]]

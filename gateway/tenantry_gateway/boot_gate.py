@@ -11,8 +11,10 @@ import asyncio
 import contextlib
 import json
 import logging
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any
+from urllib.parse import quote
 
 from tenantry_gateway.boot_facts import (
     REBUILD,
@@ -31,7 +33,7 @@ _CLOSED_SECONDS = 2.0
 _WAITING_SECONDS = 0.2
 _MOST_PAGES = 50
 _MOST_SHOWN = 50
-_FACTS = "/rpc/boot_facts?order=section,name,fingerprint,risk&offset="
+_FACTS = "/rpc/boot_facts?order=section,name,fingerprint,risk"
 HINT = f"If the change is intended, rebuild the list of what is expected: {REBUILD}"
 
 log = logging.getLogger("tenantry_gateway")
@@ -46,13 +48,22 @@ class State(Enum):
 
 
 class BootGate:
-    """Lets requests for data pass, or not. `start` it inside a running loop, `close` it after."""
+    """Lets requests for data pass, or not. `start` it inside a running loop, `close` it after.
+
+    After each look that found the shipped database, it calls `looked`.
+    """
 
     def __init__(
-        self, settings: Settings, postgrest: Postgrest, database: str = "the database"
+        self,
+        settings: Settings,
+        postgrest: Postgrest,
+        database: str = "the database",
+        *,
+        looked: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`database` names it in the log."""
         self._database = database
+        self._looked = looked
         self._mode = settings.boot_gate
         self._seconds = settings.boot_gate_seconds
         self._expected = settings.expected_database
@@ -134,6 +145,9 @@ class BootGate:
             log.exception("the boot gate cannot look")
             found = Comparison((f"gateway: the check failed with {type(error).__name__}",), ())
         self._decide(found)
+        if self._looked is not None and self.state is State.OPEN:
+            with contextlib.suppress(GatewayError):
+                await self._looked()
         return self._seconds if self.state is State.OPEN else min(self._seconds, _CLOSED_SECONDS)
 
     def _decide(self, found: Comparison) -> None:
@@ -164,26 +178,31 @@ class BootGate:
         except (OSError, ValueError) as error:
             problem = f"gateway: the list of what is expected cannot be read ({error})"
             return Comparison((problem,), ())
-        facts = await self._facts()
+        facts = await read_facts(self._postgrest)
         if facts is None:
             return Comparison(("functions: public.boot_facts() does not answer",), ())
         found = compare(expected, facts)
         probes = await run_probes(self._postgrest, self._secret)
         return Comparison((*found.differences, *probes), found.unknown)
 
-    async def _facts(self) -> list[Fact] | None:
-        """All rows, in as many pages as PostgREST makes of them; None where it has none for us."""
-        facts: list[Fact] = []
-        for _ in range(_MOST_PAGES):
-            reply = await self._postgrest.ask(
-                "GET", f"{_FACTS}{len(facts)}", headers={"Prefer": "count=exact"}
-            )
-            reply.require_up()
-            if reply.status not in (200, 206):
-                return None
-            page = parse_facts(json.loads(reply.body))
-            facts += page
-            total = int(reply.headers["Content-Range"].rpartition("/")[2])
-            if not page or len(facts) >= total:
-                return facts
-        raise ValueError("too many rows")
+
+async def read_facts(postgrest: Postgrest, schema: str | None = None) -> list[Fact] | None:
+    """All facts of a database, or of one schema, in as many pages as PostgREST makes of them.
+
+    None where it has none for us. Raises PostgrestUnavailable.
+    """
+    target = f"{_FACTS}&schema={quote(schema)}" if schema else _FACTS
+    facts: list[Fact] = []
+    for _ in range(_MOST_PAGES):
+        reply = await postgrest.ask(
+            "GET", f"{target}&offset={len(facts)}", headers={"Prefer": "count=exact"}
+        )
+        reply.require_up()
+        if reply.status not in (200, 206):
+            return None
+        page = parse_facts(json.loads(reply.body))
+        facts += page
+        total = int(reply.headers["Content-Range"].rpartition("/")[2])
+        if not page or len(facts) >= total:
+            return facts
+    raise ValueError("too many rows")

@@ -47,7 +47,10 @@ class Reply:
 
 
 class Postgrest:
-    """Asks with the service_role token, which never leaves this process for anybody else."""
+    """Asks with the service_role token, which never leaves this process for anybody else.
+
+    Another `origin` and `connector` ask the PostgREST of a place.
+    """
 
     def __init__(
         self,
@@ -55,13 +58,15 @@ class Postgrest:
         *,
         origin: str | None = None,
         headers: Mapping[str, str] | None = None,
+        connector: aiohttp.BaseConnector | None = None,
     ) -> None:
         """`origin` replaces the PostgREST of the settings; `headers` go with every request."""
         self._origin = origin or settings.postgrest_url
         self._headers = {"Accept": "application/json", **(headers or {})}
         self._token = settings.service_role_key
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_IDLE_SECONDS),
+            connector=connector
+            or aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_IDLE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
                 total=min(settings.answer_seconds, _LONGEST_SECONDS),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import aiohttp
 from aiohttp import web
@@ -13,9 +15,11 @@ from yarl import URL
 
 from tenantry_gateway.bodies import StreamedBody
 from tenantry_gateway.errors import JSON_TYPE, GatewayError
+from tenantry_gateway.homes import being_moved
 from tenantry_gateway.hygiene import Exchange, is_hearsay
 from tenantry_gateway.limits import FairSlots
 from tenantry_gateway.metrics import Metrics
+from tenantry_gateway.places import Place
 from tenantry_gateway.settings import Settings
 from tenantry_gateway.upstreams import Upstream
 
@@ -41,6 +45,18 @@ _NOT_RETURNED = HOP_BY_HOP | {
     "x-powered-by",
     "x-request-id",
 }
+# What services say to browsers: the gateway does that itself.
+CORS_HEADERS = frozenset(
+    {
+        "access-control-allow-credentials",
+        "access-control-allow-headers",
+        "access-control-allow-methods",
+        "access-control-allow-origin",
+        "access-control-expose-headers",
+        "access-control-max-age",
+    }
+)
+NOT_STORED = {"Cache-Control": "no-store"}
 # Answers up to this size go out whole, with their length; larger ones piece by piece.
 _SMALL_BYTES = 64 * 1024
 # Below the 5 s after which uvicorn and Node close an idle connection: whoever closes first decides
@@ -49,6 +65,7 @@ _IDLE_SECONDS = 4.0
 
 CleanError = Callable[[int, bytes], tuple[int, bytes]]
 Mend = Callable[[bytes], bytes]
+PlaceLease = Callable[[tuple[str, str]], AbstractAsyncContextManager[Place]]
 Decorate = Callable[[Exchange, web.StreamResponse], None]
 
 
@@ -72,6 +89,18 @@ async def _send_once(
         raise _NotRepeated from error
 
 
+class Confirm(Protocol):
+    """Whether the service that answered is the one that had to."""
+
+    def holds(self, answer: aiohttp.ClientResponse) -> bool:
+        """Whether that is known without asking."""
+        ...
+
+    async def again(self, answer: aiohttp.ClientResponse) -> Forward | None:
+        """Ask; what to send instead where it was not. Raises GatewayError."""
+        ...
+
+
 @dataclass(slots=True)
 class Forward:
     """What to send to a service, and how to treat its answer."""
@@ -83,6 +112,8 @@ class Forward:
     sender: str
     """Whose share of the service it takes where the upstream names no tenant."""
     body: bytes | StreamedBody | None = None
+    confirm: Confirm | None = None
+    """Consulted before anything of the answer is used; only where the body can be sent again."""
     whole_answer: bool = False
     """The service has done its work when it begins to answer, and sends all at once."""
     clean_error: CleanError | None = None
@@ -114,8 +145,11 @@ def forwardable(exchange: Exchange, without: Iterable[str] = ()) -> CIMultiDict[
 class Proxy:
     """The client side of the gateway. One connection pool for all services."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, decorate: Decorate) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, decorate: Decorate, lease: PlaceLease
+    ) -> None:
         self._pause = settings.pause_seconds
+        self._lease = lease
         self._metrics = metrics
         self._decorate = decorate
         self._session = aiohttp.ClientSession(
@@ -135,17 +169,50 @@ class Proxy:
         self, exchange: Exchange, forward: Forward, slots: FairSlots
     ) -> web.StreamResponse:
         """Forward and answer. Raises GatewayError before the answer, AnswerBroken within it."""
+        answered = await self._send(exchange, forward, slots)
+        if isinstance(answered, Forward):
+            self._metrics.rerouted()
+            answered = await self._send(exchange, answered, slots)
+        if isinstance(answered, Forward):
+            raise being_moved()
+        return answered
+
+    async def _send(
+        self, exchange: Exchange, forward: Forward, slots: FairSlots
+    ) -> web.StreamResponse | Forward:
+        """The answer, or what to send instead."""
+        where = forward.upstream.place
+        if where is None:
+            return await self._ask(exchange, forward, slots, self._session)
+        async with self._lease(where) as place:
+            if place.session is None:
+                raise self._unreachable(exchange)
+            return await self._ask(exchange, forward, place.slots, place.session)
+
+    async def _ask(
+        self,
+        exchange: Exchange,
+        forward: Forward,
+        slots: FairSlots,
+        session: aiohttp.ClientSession,
+    ) -> web.StreamResponse | Forward:
         tenant = forward.upstream.tenant or forward.sender
         async with slots.slot(tenant) as release:
-            answer = await self._open(exchange, forward)
+            answer = await self._open(exchange, forward, session)
             try:
                 if forward.whole_answer:
                     release()
+                if forward.confirm is not None and not forward.confirm.holds(answer):
+                    instead = await forward.confirm.again(answer)
+                    if instead is not None:
+                        return instead
                 return await self._answer(exchange, forward, answer)
             finally:
                 answer.release()  # closes the connection unless the answer was read to its end
 
-    async def _open(self, exchange: Exchange, forward: Forward) -> aiohttp.ClientResponse:
+    async def _open(
+        self, exchange: Exchange, forward: Forward, session: aiohttp.ClientSession
+    ) -> aiohttp.ClientResponse:
         headers = forward.headers
         headers["X-Request-Id"] = exchange.request_id
         if exchange.peer:
@@ -156,7 +223,7 @@ class Proxy:
             if length is not None:
                 headers["Content-Length"] = length
         try:
-            return await self._session.request(
+            return await session.request(
                 exchange.method,
                 self._url(forward),
                 headers=headers,
@@ -186,14 +253,7 @@ class Proxy:
     def _failed(self, exchange: Exchange, error: BaseException) -> GatewayError:
         """What a failure before the answer means for the client."""
         if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
-            self._metrics.upstream_failed(exchange.route, "unreachable")
-            return GatewayError(
-                503,
-                "service_unavailable",
-                f"The {exchange.route.value} service is not available",
-                "Try again in a moment.",
-                headers={"Retry-After": "1"},
-            )
+            return self._unreachable(exchange)
         if isinstance(error, TimeoutError):
             self._metrics.upstream_failed(exchange.route, "timeout")
             return GatewayError(
@@ -208,6 +268,16 @@ class Proxy:
             "service_disconnected",
             f"The {exchange.route.value} service closed the connection without an answer",
             "It may still have acted: look before you repeat a change.",
+        )
+
+    def _unreachable(self, exchange: Exchange) -> GatewayError:
+        self._metrics.upstream_failed(exchange.route, "unreachable")
+        return GatewayError(
+            503,
+            "service_unavailable",
+            f"The {exchange.route.value} service is not available",
+            "Try again in a moment.",
+            headers={"Retry-After": "1"},
         )
 
     async def _answer(

@@ -6,8 +6,6 @@ import asyncio
 import re
 from functools import partial
 
-from multidict import CIMultiDict
-
 from tenantry_gateway.bodies import (
     StreamedBody,
     check_length,
@@ -15,13 +13,13 @@ from tenantry_gateway.bodies import (
     has_body,
     read_body,
 )
-from tenantry_gateway.cleaning import LARGEST_ERROR_BYTES, clean
 from tenantry_gateway.errors import GatewayError, error_body
 from tenantry_gateway.hygiene import Exchange
 from tenantry_gateway.keys import AUDIENCE, Caller, KeyRing
 from tenantry_gateway.limits import TokenBuckets
 from tenantry_gateway.member_keys import MemberKeys, looks_like_one, presented_key
-from tenantry_gateway.proxy import Forward, forwardable
+from tenantry_gateway.proxy import CORS_HEADERS, NOT_STORED, Forward, forwardable
+from tenantry_gateway.rest_forward import Confirmation, rest_forward
 from tenantry_gateway.rest_query import (
     check_method,
     check_negotiation,
@@ -29,6 +27,7 @@ from tenantry_gateway.rest_query import (
     parse_query,
 )
 from tenantry_gateway.routes import Route
+from tenantry_gateway.routing import Asked, Destination, Router
 from tenantry_gateway.settings import Settings
 from tenantry_gateway.upstreams import Upstream
 
@@ -41,41 +40,12 @@ _PUBLIC_OBJECT = re.compile(r"/storage/v1/(?:object|render/image)/(?:info/)?publ
 _SIGNED_DOWNLOAD = re.compile(r"/storage/v1/(?:object|render/image)/sign/.+")
 _SIGNED_UPLOAD = re.compile(r"/storage/v1/object/upload/sign/.+")
 
-# What PostgREST needs, and what SQL may want to read from `request.headers`.
-_REST_HEADERS = (
-    "accept",
-    "baggage",
-    "content-type",
-    "idempotency-key",
-    "if-match",
-    "if-none-match",
-    "prefer",
-    "range",
-    "range-unit",
-    "traceparent",
-    "tracestate",
-    "user-agent",
-    "x-client-info",
-    "x-retry-count",
-)
 # Read whole before the service is asked: cheaper, and a slow sender holds no place there.
 _SMALL_BODY_BYTES = 64 * 1024
 _CREDENTIALS = ("apikey", "authorization", "cookie")
-_CORS_HEADERS = frozenset(
-    {
-        "access-control-allow-credentials",
-        "access-control-allow-headers",
-        "access-control-allow-methods",
-        "access-control-allow-origin",
-        "access-control-expose-headers",
-        "access-control-max-age",
-    }
-)
 _POSTGRES_TIME = re.compile(
     rb'("[a-z_]+_at"\s*:\s*"\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d{1,6})?)\+00(?=")'
 )
-_NOT_STORED = {"Cache-Control": "no-store"}
-_REST_DROPPED = _CORS_HEADERS | {"set-cookie"}
 # Uploaded HTML or SVG must not run as a page of the console's origin.
 _INERT = {"Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'"}
 
@@ -83,8 +53,15 @@ _INERT = {"Content-Security-Policy": "sandbox; default-src 'none'; style-src 'un
 class Services:
     """Turns a checked request into what the service is sent. Raises GatewayError."""
 
-    def __init__(self, settings: Settings, keys: KeyRing, member_keys: MemberKeys) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        keys: KeyRing,
+        member_keys: MemberKeys,
+        router: Router | None,
+    ) -> None:
         self._settings = settings
+        self._router = router
         self._keys = keys
         self._member_keys = member_keys
         self._rate = TokenBuckets(settings.rate, settings.burst)
@@ -127,33 +104,21 @@ class Services:
             )
         check_method(exchange.method, path.startswith("/rpc/"))
         check_negotiation(headers, upstream.schema)
-        if exchange.query:
-            check_query(exchange.method, parse_query(exchange.query, settings), settings)
-        else:
-            check_query(exchange.method, [], settings)
+        parameters = parse_query(exchange.query, settings) if exchange.query else []
+        check_query(exchange.method, parameters, settings)
         body = await read_body(exchange, settings.max_body_bytes, settings.body_seconds)
         kind, encoding = headers.get("content-type", ""), headers.get("content-encoding", "")
         if len(body) > _SMALL_BODY_BYTES:
             await asyncio.to_thread(check_rest_body, kind, encoding, body)  # milliseconds of work
         else:
             check_rest_body(kind, encoding, body)
-        reads = exchange.method in ("GET", "HEAD")
-        sent = CIMultiDict({name: headers[name] for name in _REST_HEADERS if name in headers})
-        sent["Authorization"] = f"Bearer {caller.token}"
-        sent["Accept-Profile" if reads else "Content-Profile"] = upstream.schema
-        target = f"{path}?{exchange.query}" if exchange.query else path
-        return Forward(
-            upstream,
-            target,
-            sent,
-            sender,
-            body=None if reads or not body else body,
-            whole_answer=True,
-            clean_error=partial(clean, target, exchange.request_id),
-            largest_error=LARGEST_ERROR_BYTES,
-            dropped=_REST_DROPPED,
-            defaults=_NOT_STORED,
-        )
+        asked = Asked(exchange, caller, path, parameters, body)
+        if self._router is None:
+            return rest_forward(asked, Destination(upstream), sender)
+        destination = await self._router.route(asked)
+        forward = rest_forward(asked, destination, sender)
+        forward.confirm = Confirmation(self._router, asked, destination, sender)
+        return forward
 
     async def _auth(self, exchange: Exchange, upstream: Upstream) -> Forward:
         settings, headers = self._settings, exchange.headers
@@ -185,8 +150,8 @@ class Services:
             clean_error=partial(_hide_failure, exchange),
             clean_from=500,
             mend=_in_rfc_3339,
-            dropped=_CORS_HEADERS,
-            defaults=_NOT_STORED,
+            dropped=CORS_HEADERS,
+            defaults=NOT_STORED,
         )
 
     async def _storage(self, exchange: Exchange, upstream: Upstream) -> Forward:
@@ -217,7 +182,7 @@ class Services:
             body=await self._body(exchange, settings.storage_max_body_bytes),
             clean_error=partial(_hide_failure, exchange),
             clean_from=500,
-            dropped=_CORS_HEADERS,
+            dropped=CORS_HEADERS,
             fixed=_INERT,
         )
 
@@ -226,6 +191,9 @@ class Services:
         sender = "/".join(exchange.path.split("/", 5)[3:5])
         self._rate.take(sender)
         sent = forwardable(exchange)
+        tenant = await self._router.named_by(exchange) if self._router is not None else None
+        if tenant is not None:
+            sent["X-Tenant"] = tenant.home.organization_id
         member_key = presented_key(exchange.headers)
         if member_key is not None:
             found = await self._member_keys.exchange(member_key, exchange.peer)

@@ -84,6 +84,24 @@ def _storage_access(value: str) -> str:
     return value
 
 
+def _host_names(value: str) -> tuple[str, ...]:
+    return tuple(name.strip().lower() for name in value.split(",") if name.strip())
+
+
+def _domain(value: str) -> str:
+    name = value.lower().strip(".")
+    if not name or not all(part.replace("-", "").isalnum() for part in name.split(".")):
+        raise ValueError("must be a domain such as tenantry.example, without port")
+    return name
+
+
+def _database_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("postgres", "postgresql") or not parts.hostname or not parts.username:
+        raise ValueError("must be a URL such as postgresql://authenticator:...@host:5432/postgres")
+    return value
+
+
 def _gate(value: str) -> str:
     if value not in ("enforce", "warn", "off"):
         raise ValueError("must be `enforce`, `warn` or `off`")
@@ -193,7 +211,34 @@ class Settings:
         "the primary every time",
         0.0,
     )
+    expected_tenant_schema: Path | None = _setting(  # noqa: RUF009 - a frozen field
+        _path, "the same list for the schema of a tenant", None
+    )
     log_requests: bool = _setting(_switch, "1 logs each request, 0 only failures", False)
+
+    tenant_routing: bool = _setting(
+        _switch, "1 sends requests to where their tenant lives, 0 all to postgrest_url", True
+    )
+    base_domain: str = _setting(
+        _domain, "domain under which <slug> and <audience>.<slug> name tenants", "localhost"
+    )
+    own_hosts: tuple[str, ...] = _setting(
+        _host_names, "host names under base_domain that are the gateway's own", ()
+    )
+    places_database_url: str | None = _setting(
+        _database_url,
+        "authenticator's URL of the server with the tenants' databases; the name is replaced",
+        None,
+        shown=False,
+    )
+    postgrest_bin: Path | None = _setting(  # noqa: RUF009 - a frozen field
+        _path, "PostgREST, started for each database that tenants live in", None
+    )
+    places_max: int = _setting(_COUNT, "most such processes at once", 20)
+    places_pool: int = _setting(_COUNT, "connections of each to its database", 4)
+    places_idle_seconds: float = _setting(_SECONDS, "stop one that nobody used so long", 300.0)
+    places_wait_seconds: float = _setting(_SECONDS, "longest wait for one to be ready", 15.0)
+    places_rts_flags: str = _setting(_text, "their GHC runtime options", "-N1 -A1m")
 
     max_url_bytes: int = _setting(_whole(256, 16_000), "longest path and query", 8192)
     max_body_bytes: int = _setting(_BYTES, "largest body for /rest/v1 and /auth/v1", 2**20)
@@ -245,6 +290,10 @@ class Settings:
                 problems.append(f"{name} {error} ({one.metadata['meaning']})")
         if not problems:
             problems = _contradictions(values)
+        if values.get("places_database_url") and not values.get("postgrest_bin"):
+            problems.append(
+                f"{PREFIX}POSTGREST_BIN is not set: {PREFIX}PLACES_DATABASE_URL needs it"
+            )
         if problems:
             raise SettingsError("\n".join(problems))
         values["lite_publishable_key"] = (

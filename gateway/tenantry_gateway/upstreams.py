@@ -1,8 +1,4 @@
-"""Which service answers a request, and whose request it is.
-
-`resolve` is the one place that decides; a registry of placements takes its place when tenants live
-in databases of their own.
-"""
+"""Which service answers a request, and whose request it is."""
 
 from __future__ import annotations
 
@@ -10,11 +6,12 @@ from dataclasses import dataclass
 
 from aiohttp import ClientTimeout
 
-from tenantry_gateway.hygiene import Exchange
 from tenantry_gateway.routes import Route
 from tenantry_gateway.settings import Settings
 
 POOLED_SCHEMA = "public"
+# A place is reached over a socket, whatever the URL says.
+PLACE_ORIGIN = "http://place"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +24,13 @@ class Upstream:
     schema: str = POOLED_SCHEMA
     """The one schema that PostgREST may serve this request from."""
     tenant: str | None = None
-    """Whose share of the service the request uses; None where only the sender is known."""
+    """The organization whose share of the service it uses; None where only the sender is known."""
+    place: tuple[str, str] | None = None
+    """Database and schema of a tenant that lives elsewhere than in the pooled tables."""
 
 
 class Upstreams:
-    """The services of one project in the pooled placement."""
+    """The services of one project, with the pooled placement for tables."""
 
     def __init__(self, settings: Settings) -> None:
         self._services = {
@@ -48,6 +47,6 @@ class Upstreams:
             )
         }
 
-    async def resolve(self, exchange: Exchange) -> Upstream:
-        """The service for a checked request."""
-        return self._services[exchange.route]
+    def of(self, route: Route) -> Upstream:
+        """The service for a class of paths."""
+        return self._services[route]

@@ -229,8 +229,12 @@ GATES = (
             _OPERATIONS,
         )
         | {
+            "boot_facts(text)": "the ledger of a tenant's schema: its name is compared with the"
+            " catalog and quoted by %I",
             "private.tg_unshared()": "the schema comes from the directory and is quoted by %I;"
             " values are parameters",
+            "private.create_registry_views(text)": "runs in migrations; names come from the catalog"
+            " and are quoted by %I",
             "private.tg_businesses_timezone()": "the schema comes from the directory and is"
             " quoted by %I; "
             "values are parameters",

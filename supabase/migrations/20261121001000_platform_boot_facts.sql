@@ -1,20 +1,24 @@
 /*
  * What the gateway compares with gateway/tenantry_gateway/expected_database.json before it serves: one row
  * for each thing that decides who sees and changes what. Fingerprints are the same on Postgres 15 to 18, in
- * databases of any name, whatever rows they hold and whichever months audit_logs has partitions for.
+ * databases of any name, whatever rows they hold and whichever months audit_logs has partitions for; those of a
+ * tenant's schema are written as if it were called public, so that one list fits all of them.
  */
-create function public.boot_facts() returns table (section text, name text, fingerprint text, risk text)
+create function public.boot_facts(schema text default null) returns table (section text, name text, fingerprint text, risk text)
 language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
   -- Each can make somebody else of a caller, or change what a name or a write means.
+  v_whole constant boolean := boot_facts.schema is null;
+  v_schema constant text := coalesce(quote_ident(boot_facts.schema), 'public');
   v_risky constant text := '^(pgrst\.|request\.|(role|session_authorization|session_replication_role|row_security|search_path|local_preload_libraries)$)';
 begin
   return query
   with schemas as (
-    select n.oid, n.nspname = 'public' as served
-    from pg_catalog.pg_namespace n where n.nspname in ('public', 'private')
+    select n.oid, n.nspname <> 'private' as served
+    from pg_catalog.pg_namespace n
+    where n.nspname = any (case when v_whole then array['public', 'private'] else array[boot_facts.schema] end)
   ), owner as (
     select n.nspowner as id from pg_catalog.pg_namespace n where n.nspname = 'private'
   ), people as (
@@ -26,13 +30,13 @@ begin
     select c.oid, c.relkind, c.relacl, c.relowner, c.relrowsecurity, c.relforcerowsecurity, c.reloptions, c.relispartition, s.served,
       case c.relowner when o.id then 'owner' else c.relowner::regrole::text end as belongs_to,
       -- The partitions of a table are one thing here: a name for all, and a row for each way they differ.
-      coalesce((select i.inhparent::regclass || ' partition' from pg_catalog.pg_inherits i
-                where c.relispartition and i.inhrelid = c.oid), c.oid::regclass::text) as name
+      replace(coalesce((select i.inhparent::regclass || ' partition' from pg_catalog.pg_inherits i
+                where c.relispartition and i.inhrelid = c.oid), c.oid::regclass::text), v_schema, 'public') as name
     from pg_catalog.pg_class c join schemas s on s.oid = c.relnamespace cross join owner o
     where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
       and not exists (select from members_of_extensions e where e.classid = 'pg_class'::regclass and e.objid = c.oid)
   ), routines as materialized (
-    select p.*, p.oid::regprocedure::text as name, case p.proowner when o.id then 'owner' else p.proowner::regrole::text end as belongs_to
+    select p.*, replace(p.oid::regprocedure::text, v_schema, 'public') as name, case p.proowner when o.id then 'owner' else p.proowner::regrole::text end as belongs_to
     from pg_catalog.pg_proc p join schemas s on s.oid = p.pronamespace cross join owner o
     where not exists (select from members_of_extensions e where e.classid = 'pg_proc'::regclass and e.objid = p.oid)
   ), privileges (object, grantee, privilege) as (
@@ -48,20 +52,20 @@ begin
     union all
     select 'schema ' || n.nspname, a.grantee, a.privilege_type || case when a.is_grantable then '*' else '' end
     from pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a
-    where n.nspname in ('public', 'private', 'extensions') and a.grantee <> n.nspowner
+    where (n.oid in (select s.oid from schemas s) or v_whole and n.nspname = 'extensions') and a.grantee <> n.nspowner
     union all
     select 'database', a.grantee, a.privilege_type || case when a.is_grantable then '*' else '' end
     from pg_catalog.pg_database d, pg_catalog.aclexplode(coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
-    where d.datname = current_database() and a.grantee <> d.datdba
+    where v_whole and d.datname = current_database() and a.grantee <> d.datdba
     union all
     select 'default ' || d.defaclobjtype::text || coalesce(' in ' || d.defaclnamespace::regnamespace::text, ''), a.grantee, a.privilege_type
     from pg_catalog.pg_default_acl d join owner o on o.id = d.defaclrole, pg_catalog.aclexplode(d.defaclacl) a
-    where (d.defaclnamespace = 0 or d.defaclnamespace in (select s.oid from schemas s)) and a.grantee <> d.defaclrole
+    where (v_whole and d.defaclnamespace = 0 or d.defaclnamespace in (select s.oid from schemas s)) and a.grantee <> d.defaclrole
   ), settings (role, parameter, value) as (
     select coalesce(r.rolname::text, 'everybody') || case when g.setdatabase <> 0 and r.rolname is not null then ' here' else '' end,
       split_part(k, '=', 1), substr(k, strpos(k, '=') + 1)
     from pg_catalog.pg_db_role_setting g left join people r on r.oid = g.setrole, unnest(g.setconfig) k
-    where (g.setrole = 0 or r.oid is not null)
+    where v_whole and (g.setrole = 0 or r.oid is not null)
       and (g.setdatabase = 0 or g.setdatabase = (select d.oid from pg_catalog.pg_database d where d.datname = current_database()))
   ), facts (section, name, text, risk) as (
     -- Row security
@@ -87,6 +91,7 @@ begin
     from owner o
       left join pg_catalog.pg_default_acl d on d.defaclrole = o.id and d.defaclnamespace = 0 and d.defaclobjtype = 'f'
       left join pg_catalog.aclexplode(coalesce(d.defaclacl, pg_catalog.acldefault('f', o.id))) a on a.grantee = 0
+    where v_whole
     -- Functions
     union all
     select 'functions', p.name,
@@ -103,7 +108,7 @@ begin
     -- Triggers and rules
     union all
     select 'triggers', r.name || ' ' || quote_ident(t.tgname),
-      t.tgenabled::text || ' ' || replace(pg_get_triggerdef(t.oid), ' ' || r.oid::regclass || ' ', ' ' || r.name || ' '), 'none'
+      t.tgenabled::text || ' ' || replace(replace(pg_get_triggerdef(t.oid), ' ' || r.oid::regclass || ' ', ' ' || r.name || ' '), v_schema, 'public'), 'none'
     from pg_catalog.pg_trigger t join relations r on r.oid = t.tgrelid where not t.tgisinternal
     union all
     select 'triggers', r.name || ' keys', t.tgenabled::text, 'open'
@@ -117,7 +122,7 @@ begin
       concat_ws(E'\n', r.belongs_to, r.relkind, array(select k from unnest(r.reloptions) k order by k collate "C")::text,
         -- Before Postgres 16 every column is printed with its table's name. What the view reads is listed apart.
         regexp_replace(pg_get_viewdef(r.oid), '\m[a-z_][a-z0-9_]*\.', '', 'g'),
-        (select string_agg(distinct i.identity collate "C", ', ')
+        (select string_agg(distinct replace(i.identity, v_schema, 'public') collate "C", ', ')
          from pg_catalog.pg_rewrite w join pg_catalog.pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid,
            pg_catalog.pg_identify_object(d.refclassid, d.refobjid, d.refobjsubid) i
          where w.ev_class = r.oid)),
@@ -138,13 +143,13 @@ begin
     union all
     select 'roles', p.rolname::text, concat_ws(' ', p.rolsuper, p.rolinherit, p.rolcreatedb, p.rolcreaterole, p.rolreplication, p.rolbypassrls,
       case when p.rolname in ('anon', 'authenticated', 'service_role') then p.rolcanlogin end), 'none'
-    from people p
+    from people p where v_whole
     union all
     -- Postgres 15 has no options of its own for inheriting and becoming.
     select 'roles', p.rolname || ' in ' || a.roleid::regrole,
       concat_ws(' ', a.admin_option, coalesce((to_jsonb(a) ->> 'inherit_option')::boolean, p.rolinherit), coalesce((to_jsonb(a) ->> 'set_option')::boolean, true)),
       'open'
-    from pg_catalog.pg_auth_members a join people p on p.oid = a.member
+    from pg_catalog.pg_auth_members a join people p on p.oid = a.member where v_whole
     union all
     select 'roles', s.role || ' set ' || s.parameter, s.value, case when s.parameter ~ v_risky then 'open' else 'none' end
     from settings s where s.role <> 'everybody' and s.parameter not like 'pgrst.%'
@@ -153,18 +158,35 @@ begin
     select 'settings', s.role || ' set ' || s.parameter, s.value, 'open'
     from settings s where s.parameter like 'pgrst.%' or (s.role = 'everybody' and s.parameter ~ v_risky)
   )
-  select distinct f.section, f.name collate "C", left(encode(sha256(convert_to(coalesce(f.text, ''), 'UTF8')), 'hex'), 32), f.risk
+  select distinct f.section, replace(f.name, v_schema, 'public') collate "C",
+    left(encode(sha256(convert_to(replace(coalesce(f.text, ''), v_schema, 'public'), 'UTF8')), 'hex'), 32), f.risk
   from facts f;
 
-  if to_regclass('supabase_migrations.schema_migrations') is not null then
+  if not v_whole then
+    if to_regclass(v_schema || '.schema_migrations') is not null then
+      return query execute format(
+        'select ''migrations'', m.version, left(encode(sha256(convert_to(m.version, ''UTF8'')), ''hex''), 32), ''none'' from %s.schema_migrations m', v_schema);
+    end if;
+  elsif to_regclass('supabase_migrations.schema_migrations') is not null then
     return query
     select 'migrations', m.version::text, left(encode(sha256(convert_to(m.version, 'UTF8')), 'hex'), 32), 'none'
     from supabase_migrations.schema_migrations m;
   end if;
 end $$;
-comment on function public.boot_facts() is
-  'One row for each thing in public and private that decides who may do what, with a fingerprint of its definition, and the risk it would be if nobody had shipped it: none, widens (only on a shipped object) or open (anywhere). For the gateway, which compares them before it serves.';
-grant execute on function public.boot_facts() to service_role;
+comment on function public.boot_facts(text) is
+  'One row for each thing in public and private, or in the schema of a tenant, that decides who may do what, with a fingerprint of its definition, and the risk it would be if nobody had shipped it: none, widens (only on a shipped object) or open (anywhere). For the gateway, which compares them before it serves.';
+grant execute on function public.boot_facts(text) to service_role;
+
+create function public.boot_digest(schema text default null) returns text
+language sql stable
+begin atomic
+  select encode(sha256(convert_to(string_agg(concat_ws(E'\n', f.section, f.name, f.fingerprint, f.risk), E'\n'
+    order by f.section collate "C", f.name collate "C", f.fingerprint collate "C", f.risk collate "C"), 'UTF8')), 'hex')
+  from public.boot_facts(boot_digest.schema) f;
+end;
+comment on function public.boot_digest(text) is
+  'One fingerprint of all boot_facts(): the gateway compares the rows once, and this alone in the many places that are alike.';
+grant execute on function public.boot_digest(text) to service_role;
 
 create function public.boot_rows() returns setof integer
 language sql stable

@@ -83,15 +83,52 @@ end $$;
 comment on function public.homes_of(uuid) is
   'For the gateway: where the organizations of a user or an API key live, for requests that name no tenant.';
 
+-- A router goes by a home that it looked up within this time, so a home is left only when it was announced longer ago.
+create function private.settle_seconds() returns numeric
+language sql immutable
+begin atomic
+  select 0.25;
+end;
+comment on function private.settle_seconds() is
+  'How long a router may go by what it knows. A home changes only when it has been announced (state moving or provisioning) for longer than that.';
+alter table private.placement_version add column announced_at timestamptz not null default '-infinity';
+comment on column private.placement_version.announced_at is 'When a change of a home was last announced; taken at commit.';
+
+create function private.tg_announce_home() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update private.placement_version set announced_at = clock_timestamp();
+  return null;
+end $$;
+comment on function private.tg_announce_home() is 'Deferred to commit: from now on routers can see that this home is about to change.';
+create constraint trigger _970_announced after insert or update on public.organization_placements
+  deferrable initially deferred for each row when (new.state in ('moving', 'provisioning')) execute function private.tg_announce_home();
+
+create function private.tg_settle_home() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform pg_sleep(greatest(0, private.settle_seconds() * 1.5 - extract(epoch from clock_timestamp() - v.announced_at)))
+  from private.placement_version v where v.announced_at > clock_timestamp() - interval '1 minute';
+  return new;
+end $$;
+comment on function private.tg_settle_home() is 'Waits until every router has seen the announcement of this change, and no longer goes by the old home.';
+create trigger _120_settle before update on public.organization_placements for each row
+  when ((old.database_name, old.schema_name) is distinct from (new.database_name, new.schema_name) or old.state = 'provisioning')
+  execute function private.tg_settle_home();
+
 create function public.placement_overview()
-returns table (version bigint, elsewhere bigint)
+returns table (version bigint, elsewhere bigint, unsettled bigint, settle_seconds numeric)
 language sql stable security definer set search_path = ''
 as $$
   select (select v.version from private.placement_version v),
-    (select count(*) from public.organization_placements p where (p.database_name, p.schema_name) <> (current_database()::text, 'public'))
+    count(*) filter (where (p.database_name, p.schema_name) <> (current_database()::text, 'public')),
+    count(*) filter (where p.state = 'moving'), private.settle_seconds()
+  from public.organization_placements p
 $$;
 comment on function public.placement_overview() is
-  'For the gateway: the state of the registry, and how many organizations live elsewhere than in the pooled tables of this database.';
+  'For the gateway: the state of the registry, how many organizations live elsewhere than in the pooled tables of this database or are about to, and for how many seconds this may be believed.';
 
 create function public.served_schemas() returns setof text
 language sql stable security definer set search_path = ''
@@ -112,8 +149,12 @@ as $$
   select 'relation', r.name,
     case when r.is_tenant or r.relkind = 'v' and exists (
       select 1 from pg_catalog.pg_rewrite w join pg_catalog.pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid
-        and d.refclassid = 'pg_class'::regclass join relations s on s.oid = d.refobjid
-      where w.ev_class = r.oid and s.oid <> r.oid and (s.is_tenant or s.relkind = 'v')) then 'tenant' else 'platform' end
+        left join relations s on d.refclassid = 'pg_class'::regclass and s.oid = d.refobjid and s.oid <> r.oid
+        left join pg_catalog.pg_proc f on d.refclassid = 'pg_proc'::regclass and f.oid = d.refobjid
+      where w.ev_class = r.oid and (s.is_tenant or s.relkind = 'v' or f.proconfig::text like '%search\_path=public, %')) then 'tenant'
+    when r.name = 'access_control_lists' then 'home'
+    when exists (select 1 from private.registry_tables t where t.table_name = 'public.' || r.name) then 'registry'
+    else 'platform' end
   from relations r
   union all
   -- Functions of the tenant plane captured their schema.
@@ -123,7 +164,7 @@ as $$
   where p.pronamespace = 'public'::regnamespace and p.prokind = 'f' and p.prorettype <> 'trigger'::regtype
 $$;
 comment on function public.api_planes() is
-  'For the gateway: which relations and functions of the API belong to the tenant plane and are served from the home of a tenant; all others from the main database.';
+  'For the gateway: where relations and functions of the API are served. tenant: the schema of the tenant at its home. home: the home''s public schema. registry: the main database, with a copy at each home that tenant rows can be embedded with. platform: the main database alone.';
 
 grant execute on function public.resolve_tenant(text, text, uuid), public.homes_of(uuid), public.placement_overview(),
   public.served_schemas(), public.api_planes() to service_role;

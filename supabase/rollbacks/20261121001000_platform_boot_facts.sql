@@ -3,4 +3,5 @@
 
 -- What it made, the last thing first
 drop function public.boot_rows();
-drop function public.boot_facts();
+drop function public.boot_digest(text);
+drop function public.boot_facts(text);

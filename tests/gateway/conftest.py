@@ -248,6 +248,7 @@ async def new_stack() -> AsyncIterator[Callable[..., Awaitable[Stack]]]:
                 port=0,
                 shutdown_seconds=0.1,
                 boot_gate="off",  # the fakes are no database
+                tenant_routing=False,  # and have no registry
                 **KEYS,
             )
             settings = dataclasses.replace(settings, **changes)

@@ -111,6 +111,8 @@ def postgrest_part(stack: Stack) -> Part:
         "PGRST_DB_SCHEMAS": "public",
         "PGRST_DB_EXTRA_SEARCH_PATH": "public, extensions",
         "PGRST_DB_ANON_ROLE": "anon",
+        # Settings of roles in the database would come before these.
+        "PGRST_DB_CONFIG": "false",
         "PGRST_DB_MAX_ROWS": "1000",
         "PGRST_DB_PLAN_ENABLED": "false",
         "PGRST_DB_AGGREGATES_ENABLED": "false",
@@ -249,6 +251,8 @@ def gateway_part(stack: Stack) -> Part:
         GATEWAY_SERVICE_ROLE_KEY=keys.service_role_key,
         GATEWAY_PUBLISHABLE_KEY=keys.publishable_key,
         GATEWAY_SECRET_KEY=keys.secret_key,
+        GATEWAY_PLACES_DATABASE_URL=stack.server.url(user="authenticator"),
+        GATEWAY_POSTGREST_BIN=str(find_postgrest(stack.project)),
         GATEWAY_CONSOLE_DIR=str(stack.project.console),
         GATEWAY_CONSOLE_SUPABASE_JS=str(
             stack.project.root / "node_modules/@supabase/supabase-js/dist/umd/supabase.js"
