@@ -209,7 +209,7 @@ def test_a_suspended_member_has_no_rights_until_reactivated(world, joined) -> No
     for _ in range(2):
         world.owner.members.suspend(member.id)
     assert person.businesses.mine() == []
-    assert person.access.my_permissions() == []
+    assert person.access.my_permissions(everywhere=True) == []
     assert member.id in [m.id for m in world.owner.members.list(status="suspended")]
     for _ in range(2):
         world.owner.members.reactivate(member.id)

@@ -123,7 +123,7 @@ def test_postgres_owns_the_database_and_may_do_what_migrations_need(bare: Databa
         "create event trigger watch on ddl_command_end execute function extensions.nothing()",
         "copy (select 1) to program 'true'",
         "set role supabase_admin",
-        "set session_replication_role = replica",
+        "set lc_messages = 'C'",
     ],
 )
 def test_postgres_is_no_superuser(bare: Database, statement: str) -> None:
@@ -132,6 +132,12 @@ def test_postgres_is_no_superuser(bare: Database, statement: str) -> None:
         pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFunction)),
     ):
         connection.execute(statement)
+
+
+def test_postgres_may_copy_rows_as_they_are(bare: Database) -> None:
+    """As hosted, where supautils allows it: `supabase db dump` writes this line too."""
+    with bare.connect() as connection:
+        connection.execute("set session_replication_role = replica")
 
 
 def test_untrusted_extensions_of_the_hosted_allow_list_are_there(bare: Database) -> None:

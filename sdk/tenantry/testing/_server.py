@@ -184,6 +184,12 @@ class FakeServer:
         if path in ("fleet_jobs", *(f"rpc/{name}" for name in _fleet.FUNCTIONS)):
             return self._of_operator(path.removeprefix("rpc/"), request, body)
         caller = self._caller(request)
+        named = request.headers.get("x-tenant")
+        if named is not None and UUID(named) not in self._businesses_of(caller):
+            raise Problem(
+                "GW403", "Agency mismatch", field="X-Tenant", reason="agency_mismatch",
+                hint="Sign in as a member of this tenant, or name your own.",
+            )  # fmt: skip
         if path.startswith("rpc/"):
             return self._rpc(path.removeprefix("rpc/"), caller, body, params)
         if path not in TABLES and path not in VIEWS:
