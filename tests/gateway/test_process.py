@@ -58,7 +58,7 @@ def test_start_answer_stop(stop):
             assert answer.status == 200
         started = time.monotonic()
         process.send_signal(stop)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 0
         assert errors == ""
         assert time.monotonic() - started < 5
@@ -73,7 +73,7 @@ def test_a_port_that_is_taken():
         taken.listen()
         port = str(taken.getsockname()[1])
         process = start(GATEWAY_PORT=port)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert port in errors
     assert "GATEWAY_PORT" in errors
@@ -82,7 +82,7 @@ def test_a_port_that_is_taken():
 
 def test_wrong_settings():
     process = start(GATEWAY_JWT_SECRET="", GATEWAY_RATE="fast")
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "GATEWAY_JWT_SECRET is not set" in errors
     assert "GATEWAY_RATE must be a number" in errors
