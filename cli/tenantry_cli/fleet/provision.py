@@ -74,9 +74,7 @@ def check_isolation(isolation: str) -> None:
         raise FleetError(f"placement {isolation!r} is none: choose {', '.join(ISOLATIONS)}")
 
 
-def new_home(
-    fleet: Fleet, organization_id: UUID, isolation: str, shelf: str | None = None
-) -> Home:
+def new_home(fleet: Fleet, organization_id: UUID, isolation: str, shelf: str | None = None) -> Home:
     """Where an organization would live in that placement.
 
     `shelf` is what `choose_shelf` said; without it that is asked here, which may make a shelf.

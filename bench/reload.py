@@ -1,0 +1,129 @@
+"""How long requests wait while the PostgREST of a shelf reads its catalog again."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import threading
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.client import Connection, Request
+from bench.environment import Environment, PostgREST
+from bench.homes import Resident
+
+_ROUNDS = 3
+_PAUSE_SECONDS = 0.5
+_LONGEST_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Reload:
+    """Milliseconds; of several reloads the median time and the worst request."""
+
+    reload_ms: float
+    worst_embed_ms: float
+    worst_point_ms: float
+    #: The same over the pauses between the reloads: what the machine does by itself.
+    quiet_embed_ms: float
+    quiet_point_ms: float
+
+
+class _Asker(threading.Thread):
+    """Sends the same request again and again, and notes when each began and how long it took."""
+
+    def __init__(self, server: PostgREST, request: Request) -> None:
+        super().__init__(daemon=True)
+        self._connection, self._request = Connection(server.port), request
+        self.ending = threading.Event()
+        self.answers: list[tuple[float, float]] = []
+
+    def run(self) -> None:
+        while not self.ending.is_set():
+            self.answers.append((time.perf_counter(), self._connection.time(self._request)))
+            time.sleep(0.002)
+        self._connection.close()
+
+    def worst_ms(self, since: float, until: float) -> float:
+        """Of the requests that began or were under way then."""
+        return 1000 * max(
+            (took for began, took in self.answers if began < until and began + took > since),
+            default=0.0,
+        )
+
+
+def measure_reload(
+    environment: Environment, database: str, server: PostgREST, resident: Resident
+) -> Reload:
+    """Reload a few times under a light load of one tenant's requests."""
+    schema = resident.tenant.home.schema
+    headers = {
+        "Authorization": f"Bearer {server.token('authenticated', resident.owner)}",
+        "Accept-Profile": schema,
+    }
+    business = f"business_id=eq.{resident.business}"
+    embed = Request.make(
+        "GET", f"/customers?select=id,contact_points(id)&{business}&limit=20", headers
+    )
+    point = Request.make(
+        "GET", f"/customers?select=id&{business}&id=eq.{resident.customers[0]}", headers
+    )
+    askers = [_Asker(server, embed), _Asker(server, point)]
+    for asker in askers:
+        asker.start()
+    took, windows, quiet = [], [], []
+    try:
+        for _ in range(_ROUNDS):
+            began = time.perf_counter()
+            time.sleep(_PAUSE_SECONDS)
+            quiet.append((began, time.perf_counter()))
+            began = time.perf_counter()
+            took.append(_reload(environment, database, server, headers))
+            time.sleep(_PAUSE_SECONDS)  # relationships are worked out when they are asked for
+            windows.append((began, time.perf_counter()))
+    finally:
+        for asker in askers:
+            asker.ending.set()
+        for asker in askers:
+            asker.join()
+
+    def worst(asker: _Asker, spans: list[tuple[float, float]]) -> float:
+        return max(asker.worst_ms(*span) for span in spans)
+
+    return Reload(
+        float(np.median(took)) * 1000,
+        worst(askers[0], windows),
+        worst(askers[1], windows),
+        worst(askers[0], quiet),
+        worst(askers[1], quiet),
+    )
+
+
+def _reload(
+    environment: Environment, database: str, server: PostgREST, headers: dict[str, str]
+) -> float:
+    """Seconds until PostgREST knows a function that it did not know before."""
+    name = f"bench_news_{secrets.token_hex(4)}"
+    with environment.administer(database) as owner:
+        owner.execute(
+            f"create function public.{name}() returns integer language sql return 1;"
+            f" grant execute on function public.{name}() to authenticated".encode()
+        )
+    question = Request.make("GET", f"/rpc/{name}", {**headers, "Accept-Profile": "public"})
+    connection = Connection(server.port)
+    started = time.perf_counter()
+    os.kill(server.pid, signal.SIGUSR1)
+    try:
+        while time.perf_counter() - started < _LONGEST_SECONDS:
+            connection.send(question)
+            while not connection.receive():
+                pass
+            if connection.response().status == 200:
+                return time.perf_counter() - started
+            time.sleep(0.005)
+        raise RuntimeError(f"PostgREST does not know {name} after {_LONGEST_SECONDS:g} seconds")
+    finally:
+        connection.close()
