@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
-from bench import ingest, metrics, migrations, moves, placements, results, rls, triggers
+from bench import fleet_migrations, ingest, metrics, moves, placements, results, rls, triggers
 from bench.comparison import Rates
 from bench.data import load_rows
 from bench.environment import SCALES, Environment, environment
@@ -23,7 +24,7 @@ from tenantry_cli.output import console, plain_errors, progress
 from tenantry_cli.project import find_project
 
 #: A table in a file or a pipe is not folded to 80 columns.
-_WIDTH = None if console.is_terminal else 170
+_tables = Console(highlight=False, width=None if console.is_terminal else 170)
 
 app = typer.Typer(add_completion=False, help=__doc__)
 
@@ -133,7 +134,7 @@ def _measure_rls(server: Environment) -> object:
             f"{cell.noise.value:.2f}",
             cell.verdict,
         )
-    console.print(table, width=_WIDTH)
+    _tables.print(table)
     return {"rows": rows, **rls.as_json(found)}
 
 
@@ -191,7 +192,7 @@ def _measure_moves(server: Environment) -> object:
 def _measure_fleet(server: Environment) -> object:
     found = [
         run.as_json()
-        for run in migrations.measure(
+        for run in fleet_migrations.measure(
             server, lambda run: progress.print(f"{run.workers} workers: {run.seconds:.1f} s")
         )
     ]
@@ -203,7 +204,7 @@ def _print_rows(rows: Rows) -> None:
     table = Table(*rows.heads, title=rows.title)
     for row in rows.rows:
         table.add_row(*row)
-    console.print(table, width=_WIDTH)
+    _tables.print(table)
 
 
 def _print_rates(rates: Rates) -> None:
@@ -225,7 +226,7 @@ def _print_table(title: str, every: list[Rates]) -> None:
             f"{rates.median(baseline):,.0f}/s",
             *(f"{rates.median(v):,.0f}/s {rates.share(v):.2f}" for v in others),
         )
-    console.print(table, width=_WIDTH)
+    _tables.print(table)
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ def gateway_doors(homes: Homes, main: PostgREST) -> Iterator[list[Door]]:
             headers = [
                 {
                     "apikey": publishable,
-                    "Authorization": f"Bearer {main.token('authenticated', one.owner)}",
+                    "Authorization": f"Bearer {main.token('authenticated', one.owner, 3600)}",
                     "X-Tenant": str(one.tenant.id),
                 }
                 for one in residents

@@ -171,13 +171,15 @@ class PostgREST:
     #: From its start until it said that it is ready.
     ready_seconds: float
 
-    def token(self, role: str, user: str) -> str:
-        """A token for `user`, valid for a day."""
+    def token(self, role: str, user: str, seconds: int = 86_400) -> str:
+        """A token for `user`, valid for so long; the gateway takes no more than an hour."""
+        now = int(time.time())
         claims = {
             "role": role,
             "sub": user,
             "aud": "authenticated",
-            "exp": int(time.time()) + 86_400,
+            "iat": now,
+            "exp": now + seconds,
         }
         return jwt.encode(claims, self.secret, algorithm="HS256")
 

@@ -16,11 +16,17 @@ from psycopg import sql
 from bench.environment import Connection, Environment
 from tenantry_cli.fleet.fleet import Fleet, Tenant
 from tenantry_cli.fleet.provision import ISOLATIONS, NewTenant, create_tenant
+from tenantry_cli.fleet.registry import send_due
 from tenantry_cli.migrate import apply_migrations, read_migrations
 from tenantry_cli.project import find_project
 from tenantry_cli.stack.database import create_database
 
 PLACEMENTS = ISOLATIONS
+
+_LARGEST_PLAN = """
+update public.subscriptions set plan_id = p.id from public.subscription_plans p
+where p.code = 'scale' and organization_id = %s
+"""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class Homes:
             row = connection.execute(
                 "select id::text from public.businesses where organization_id = %s", (tenant.id,)
             ).fetchone()
+            connection.execute(_LARGEST_PLAN, (tenant.id,))
+        send_due(self.fleet)
         assert row is not None
         customers = self._fill(tenant, row[0], rows)
         self.residents[placement].append(Resident(tenant, owner, row[0], customers))

@@ -146,7 +146,7 @@ def moves_table(moves: Sequence[Found]) -> Rows:
 
 
 def migrations_table(runs: Sequence[Found]) -> Rows:
-    """Of the JSON of bench.migrations.Run: medians over the rounds."""
+    """Of the JSON of bench.fleet_migrations.Run: medians over the rounds."""
     workers = list(dict.fromkeys(run["workers"] for run in runs))
     times = {one: [run["seconds"] for run in runs if run["workers"] == one] for one in workers}
     rows = [

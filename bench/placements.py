@@ -77,10 +77,12 @@ class Report:
         return asdict(self)
 
 
-def measure(environment: Environment, on_step: Callable[[Step], None]) -> Report:
-    """Grow a fleet step by step, and measure it at each."""
+def measure(
+    environment: Environment, on_step: Callable[[Step], None], name: str = "bench_cost"
+) -> Report:
+    """Grow a fleet around the main database `name` step by step, and measure it at each."""
     steps: list[Step] = []
-    with new_homes(environment, "bench_cost", max(environment.scale.tenants)) as homes:
+    with new_homes(environment, name, max(environment.scale.tenants)) as homes:
         started = perf_counter()
         ensure_template(homes.fleet)
         template_ms = (perf_counter() - started) * 1000
@@ -166,11 +168,9 @@ def _touched(environment: Environment, residents: Sequence[Resident]) -> list[Me
         with open_home(environment, here[0].tenant) as connection:
             for one in here:
                 for (table,) in tables:
+                    query = f"select business_id from {table} where business_id = %s limit 1"
                     with as_owner(connection, one, one.tenant):
-                        connection.execute(
-                            f"select business_id from {table} where business_id = %s limit 1".encode(),
-                            (one.business,),
-                        )
+                        connection.execute(query.encode(), (one.business,))
             found.append(memory_of(connection.info.backend_pid))
     return found
 
