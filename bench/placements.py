@@ -77,12 +77,10 @@ class Report:
         return asdict(self)
 
 
-def measure(
-    environment: Environment, on_step: Callable[[Step], None], name: str = "bench_cost"
-) -> Report:
-    """Grow a fleet around the main database `name` step by step, and measure it at each."""
+def measure(environment: Environment, on_step: Callable[[Step], None]) -> Report:
+    """Grow a fleet step by step, and measure it at each."""
     steps: list[Step] = []
-    with new_homes(environment, name, max(environment.scale.tenants)) as homes:
+    with new_homes(environment, "bench_cost", max(environment.scale.tenants)) as homes:
         started = perf_counter()
         ensure_template(homes.fleet)
         template_ms = (perf_counter() - started) * 1000

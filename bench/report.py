@@ -63,7 +63,7 @@ def _merged(old: str, new: Sequence[str]) -> list[str]:
 
     The head tells of the run that measured row security, and stays when this one did not.
     """
-    parts = {_heading(part): part for part in _SECTION_START.split(old.rstrip("\n") + "\n")}
+    parts = {_heading(part): part.rstrip("\n") + "\n" for part in _SECTION_START.split(old)}
     found = {_heading(part): part for part in new}
     if "## Row security" not in found:
         found.pop("# Performance")
