@@ -100,6 +100,7 @@ def _shelf(steps: Sequence[Found]) -> Rows:
             f"{step['reload']['worst_embed_ms']:.0f}",
             f"{step['reload']['worst_point_ms']:.0f}",
             f"{step['reload']['quiet_embed_ms']:.0f} / {step['reload']['quiet_point_ms']:.0f}",
+            f"{step['reload']['refused']}",
         ]
         for step in steps
     ]
@@ -111,6 +112,7 @@ def _shelf(steps: Sequence[Found]) -> Rows:
         "worst embed ms",
         "worst plain ms",
         "the same without a reload",
+        "refused",
     ]
     return Rows("One shelf, by the number of its schemas", heads, rows)
 

@@ -102,6 +102,10 @@ def _step(homes: Homes, shelf: str, count: int, before: dict[str, float]) -> tup
     while len(homes.residents[PLACEMENTS[0]]) < count:
         for placement in PLACEMENTS:  # in turn, so that what disturbs one disturbs all
             provision_ms[placement].append(homes.add(placement, _ROWS) * 1000)
+    for name in (homes.fleet.main, shelf):
+        # As autovacuum would have: PostgREST's questions to a catalog without statistics take long.
+        with environment.administer(name) as connection:
+            connection.execute("vacuum (analyze)")
     tables_mb, disk_mb = _disk(homes, shelf, before)
     backends = {one: _touched(environment, homes.residents[one]) for one in PLACEMENTS}
     with open_home(environment, homes.residents["pooled"][0].tenant) as connection:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.client import Connection, Request
+from bench.client import Connection, Request, RequestFailed
 from bench.environment import Environment, PostgREST
 from bench.homes import Resident
 
@@ -30,6 +30,8 @@ class Reload:
     #: The same over the pauses between the reloads: what the machine does by itself.
     quiet_embed_ms: float
     quiet_point_ms: float
+    #: Requests that got an error; they were sent again, and waited until that was answered.
+    refused: int
 
 
 class _Asker(threading.Thread):
@@ -40,10 +42,13 @@ class _Asker(threading.Thread):
         self._connection, self._request = Connection(server.port), request
         self.ending = threading.Event()
         self.answers: list[tuple[float, float]] = []
+        self.refused = 0
 
     def run(self) -> None:
         while not self.ending.is_set():
-            self.answers.append((time.perf_counter(), self._connection.time(self._request)))
+            began = time.perf_counter()
+            self.refused += _ask(self._connection, self._request)
+            self.answers.append((began, time.perf_counter() - began))
             time.sleep(0.002)
         self._connection.close()
 
@@ -85,7 +90,7 @@ def measure_reload(
             took.append(_reload(environment, database, server, headers))
             # Relationships are worked out when they are asked for: one that is asked now has waited
             # for that.
-            connection.time(embed)
+            _ask(connection, embed)
             windows.append((began, time.perf_counter()))
     finally:
         for asker in askers:
@@ -103,7 +108,23 @@ def measure_reload(
         worst(askers[1], windows),
         worst(askers[0], quiet),
         worst(askers[1], quiet),
+        sum(asker.refused for asker in askers),
     )
+
+
+def _ask(connection: Connection, request: Request) -> int:
+    """Send until it succeeds; returns how often it did not. Raises RequestFailed after a while."""
+    deadline = time.perf_counter() + _LONGEST_SECONDS
+    refused = 0
+    while True:
+        try:
+            connection.time(request)
+            return refused
+        except RequestFailed:
+            refused += 1
+            if time.perf_counter() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 def _reload(
