@@ -30,6 +30,7 @@ def placements_tables(found: Found) -> list[Rows]:
 def _cost(steps: Sequence[Found]) -> Rows:
     rows = []
     for step in steps:
+        pooled_ms = median(step["provision_ms"]["pooled"])
         for placement in PLACEMENTS:
             milliseconds = step["provision_ms"][placement]
             backends, serving = step["backends"][placement], step["serving"][placement]
@@ -38,6 +39,7 @@ def _cost(steps: Sequence[Found]) -> Rows:
                     f"{step['tenants']}",
                     placement,
                     f"{median(milliseconds):.0f}",
+                    f"{median(milliseconds) / pooled_ms:.1f}",
                     f"{max(milliseconds):.0f}",
                     f"{step['disk_mb'][placement]:.2f} ({step['tables_mb'][placement]:.2f})",
                     f"{len(backends)} x {fmean(one['anonymous_mb'] for one in backends):.1f}",
@@ -52,6 +54,7 @@ def _cost(steps: Sequence[Found]) -> Rows:
             "tenants",
             "placement",
             "to make, ms",
+            "against pooled",
             "worst",
             "disk MB each (tables)",
             "backends x MB",

@@ -39,7 +39,7 @@ class Serving:
 
     processes: int
     ready_ms: float
-    #: Anonymous memory, before the first request and after the last.
+    #: Anonymous memory, before the first request and after the last; a shelf's after reloads.
     start_mb: float
     used_mb: float
 
@@ -117,13 +117,13 @@ def _step(homes: Homes, shelf: str, count: int, before: dict[str, float]) -> tup
         gateway = opened.enter_context(gateway_doors(homes, servers["pooled"][0]))
         if gateway:
             latencies += measure_latencies("gateway", homes, gateway)
+        reload = measure_reload(
+            environment, shelf, servers["schema"][0], homes.residents["schema"][-1]
+        )
         serving = {
             one: _serving(servers[one], starts[one], [memory_of(s.pid) for s in servers[one]])
             for one in PLACEMENTS
         }
-        reload = measure_reload(
-            environment, shelf, servers["schema"][0], homes.residents["schema"][-1]
-        )
     version = servers["pooled"][0].version
     return version, Step(
         count, provision_ms, tables_mb, disk_mb, backends, idle, serving, latencies, reload

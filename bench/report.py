@@ -88,6 +88,7 @@ def _placements(found: Found) -> str:
     cost, latency, shelf = placements_tables(found["placements"])
     return _template("placements").format(
         run=_run(found),
+        counts=", ".join(str(step["tenants"]) for step in found["placements"]["steps"]),
         template_ms=f"{found['placements']['template_ms']:,.0f}",
         shelf_ms=f"{found['placements']['shelf_ms']:,.0f}",
         limit=TENANTS_PER_SHELF,
