@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
-from bench import ingest, metrics, results, rls, triggers
+from bench import fleet_migrations, ingest, metrics, moves, placements, results, rls, triggers
 from bench.comparison import Rates
 from bench.data import load_rows
 from bench.environment import SCALES, Environment, environment
+from bench.placement_tables import Rows, migrations_table, moves_table, placements_tables
 from bench.report import write_report
 from bench.words import PERSONA_TITLES, SHAPE_TITLES, VARIANT_TITLES
 from tenantry_cli.output import console, plain_errors, progress
 from tenantry_cli.project import find_project
 
 #: A table in a file or a pipe is not folded to 80 columns.
-_WIDTH = None if console.is_terminal else 170
+_tables = Console(highlight=False, width=None if console.is_terminal else 170)
 
 app = typer.Typer(add_completion=False, help=__doc__)
 
@@ -34,6 +36,9 @@ class Section(StrEnum):
     metrics = "metrics"
     ingest = "ingest"
     triggers = "triggers"
+    placements = "placements"
+    moves = "moves"
+    fleet = "fleet"
 
 
 class ScaleName(StrEnum):
@@ -56,9 +61,21 @@ def run(
         ScaleName, typer.Option(help="How much data; quick is for trying out.")
     ] = ScaleName.full,
     only: Annotated[list[Section] | None, typer.Option(help="Sections; all if not given.")] = None,
+    tenants: Annotated[
+        list[int] | None, typer.Option(min=1, help="Steps of placements; the last is fleet's size.")
+    ] = None,
+    move_rows: Annotated[
+        int | None, typer.Option(min=2, help="Rows of the tenant that moves.")
+    ] = None,
 ) -> None:
     """Build a throw-away server, measure, print, and save to bench/results/."""
-    with plain_errors(), environment(SCALES[scale]) as server:
+    size = SCALES[scale]
+    size = dataclasses.replace(
+        size,
+        tenants=tuple(sorted(set(tenants or size.tenants))),
+        move_rows=move_rows or size.move_rows,
+    )
+    with plain_errors(), environment(size) as server:
         found = results.describe(server)
         found["load_average"] = {"before": results.busy()}
         measures = {
@@ -66,6 +83,9 @@ def run(
             Section.metrics: _measure_metrics,
             Section.ingest: _measure_ingest,
             Section.triggers: _measure_triggers,
+            Section.placements: _measure_placements,
+            Section.moves: _measure_moves,
+            Section.fleet: _measure_fleet,
         }
         for section, measure in measures.items():
             if not only or section in only:
@@ -114,7 +134,7 @@ def _measure_rls(server: Environment) -> object:
             f"{cell.noise.value:.2f}",
             cell.verdict,
         )
-    console.print(table, width=_WIDTH)
+    _tables.print(table)
     return {"rows": rows, **rls.as_json(found)}
 
 
@@ -149,6 +169,44 @@ def _measure_triggers(server: Environment) -> object:
     return {"rates": [rates.as_json() for rates in found]}
 
 
+def _measure_placements(server: Environment) -> object:
+    found = placements.measure(
+        server, lambda step: progress.print(f"{step.tenants} tenants of each placement")
+    ).as_json()
+    for table in placements_tables(found):
+        _print_rows(table)
+    return found
+
+
+def _measure_moves(server: Environment) -> object:
+    found = [
+        move.as_json()
+        for move in moves.measure(
+            server, lambda move: progress.print(f"{move.source} to {move.target}")
+        )
+    ]
+    _print_rows(moves_table(found))
+    return {"moves": found}
+
+
+def _measure_fleet(server: Environment) -> object:
+    found = [
+        run.as_json()
+        for run in fleet_migrations.measure(
+            server, lambda run: progress.print(f"{run.workers} workers: {run.seconds:.1f} s")
+        )
+    ]
+    _print_rows(migrations_table(found))
+    return {"runs": found}
+
+
+def _print_rows(rows: Rows) -> None:
+    table = Table(*rows.heads, title=rows.title)
+    for row in rows.rows:
+        table.add_row(*row)
+    _tables.print(table)
+
+
 def _print_rates(rates: Rates) -> None:
     shares = ", ".join(f"{v} {rates.share(v):.2f}" for v in rates.per_second)
     progress.print(f"{rates.load}, {rates.clients} clients: {shares}")
@@ -168,7 +226,7 @@ def _print_table(title: str, every: list[Rates]) -> None:
             f"{rates.median(baseline):,.0f}/s",
             *(f"{rates.median(v):,.0f}/s {rates.share(v):.2f}" for v in others),
         )
-    console.print(table, width=_WIDTH)
+    _tables.print(table)
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ class Response:
 class Connection:
     """One kept-alive connection, with one request under way at a time."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_SECONDS)
+    def __init__(self, port: int, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_seconds)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = bytearray()
 

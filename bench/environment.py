@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -69,11 +69,17 @@ class Scale:
     rounds: int
     #: Whether commits reach the disk, as in the stack. What is not timed need not wait for it.
     durable: bool
+    #: Tenants of each placement, step by step.
+    tenants: tuple[int, ...]
+    #: Rows of the tenant that moves.
+    move_rows: int
 
 
 SCALES = {
-    "quick": Scale("quick", 220, 10_000, 5_000, 10_000, 0.05, 0, 1, False),
-    "full": Scale("full", 2_000, 1_000_000, 500_000, 500_000, 1.5, 1, 3, True),
+    "quick": Scale("quick", 220, 10_000, 5_000, 10_000, 0.05, 0, 1, False, (1, 2), 2_000),
+    "full": Scale(
+        "full", 2_000, 1_000_000, 500_000, 500_000, 1.5, 1, 3, True, (1, 20, 50), 200_000
+    ),
 }
 
 
@@ -156,34 +162,45 @@ def fetch(
 
 @dataclass(frozen=True)
 class PostgREST:
-    """A running PostgREST: its port, its version, and how to sign tokens for it."""
+    """A running PostgREST: its process, and how to sign tokens for it."""
 
     port: int
     version: str
     secret: str
+    pid: int
+    #: From its start until it said that it is ready.
+    ready_seconds: float
 
-    def token(self, role: str, user: str) -> str:
-        """A token for `user`, valid for a day."""
+    def token(self, role: str, user: str, seconds: int = 86_400) -> str:
+        """A token for `user`, valid for so long; the gateway takes no more than an hour."""
+        now = int(time.time())
         claims = {
             "role": role,
             "sub": user,
             "aud": "authenticated",
-            "exp": int(time.time()) + 86_400,
+            "iat": now,
+            "exp": now + seconds,
         }
         return jwt.encode(claims, self.secret, algorithm="HS256")
 
 
 @contextmanager
-def postgrest(environment: Environment, database: str) -> Iterator[PostgREST]:
+def postgrest(
+    environment: Environment,
+    database: str,
+    schemas: Sequence[str] = ("public", "bench"),
+    secret: str | None = None,
+    changes: Mapping[str, str] | None = None,
+) -> Iterator[PostgREST]:
     """PostgREST with the settings of the stack, and plans switched on to record them."""
     program = find_postgrest(find_project())
     version = subprocess.run(
         [program, "--version"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    port, admin_port, secret = free_port(), free_port(), secrets.token_urlsafe(48)
+    port, admin_port, secret = free_port(), free_port(), secret or secrets.token_urlsafe(48)
     settings = {
         "PGRST_DB_URI": environment.server.url(database, "authenticator"),
-        "PGRST_DB_SCHEMAS": "public, bench",
+        "PGRST_DB_SCHEMAS": ", ".join(schemas),
         "PGRST_DB_EXTRA_SEARCH_PATH": "public, extensions",
         "PGRST_DB_ANON_ROLE": "anon",
         "PGRST_DB_MAX_ROWS": "1000",
@@ -201,14 +218,14 @@ def postgrest(environment: Environment, database: str) -> Iterator[PostgREST]:
         if fetch(connection, "select to_regproc('private.pre_request')") != [(None,)]:
             settings["PGRST_DB_PRE_REQUEST"] = "private.pre_request"
     log = environment.directory / "postgrest.log"
-    process = spawn([str(program)], settings, environment.directory, log)
+    started = time.monotonic()
+    process = spawn([str(program)], settings | dict(changes or {}), environment.directory, log)
     try:
-        deadline = time.monotonic() + _START_SECONDS
         while not asyncio.run(answers(admin_port, "/ready")):
-            if process.poll() is not None or time.monotonic() > deadline:
+            if process.poll() is not None or time.monotonic() - started > _START_SECONDS:
                 raise RuntimeError(f"PostgREST did not start:\n{last_lines(log)}")
-            time.sleep(0.05)
-        yield PostgREST(port, version, secret)
+            time.sleep(0.01)
+        yield PostgREST(port, version, secret, process.pid, time.monotonic() - started)
     finally:
         process.terminate()
         process.wait(10)

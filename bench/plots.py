@@ -11,6 +11,7 @@ mpl.use("svg")
 
 import matplotlib.pyplot as plt
 
+from bench.homes import PLACEMENTS
 from bench.words import PERSONA_TITLES, SHAPE_TITLES, VARIANT_TITLES
 
 _GOAL = 1.10
@@ -95,6 +96,40 @@ def plot_metrics(metrics: dict[str, Any], path: Path) -> Path:
         )
         panel.set_ylabel("rate against no metrics")
         panel.legend(frameon=False, ncols=4, loc="upper right")
+        figure.tight_layout()
+        return _save(figure, path)
+
+
+def plot_placements(found: dict[str, Any], path: Path) -> Path:
+    """Time to make a tenant, memory of a backend that touched them all, and a shelf's reload."""
+    steps = found["steps"]
+    counts = [step["tenants"] for step in steps]
+    with mpl.rc_context(_STYLE):
+        figure, (making, memory, shelf) = plt.subplots(1, 3, figsize=(10, 3.4))
+        making.boxplot(
+            [[ms for step in steps for ms in step["provision_ms"][one]] for one in PLACEMENTS],
+            tick_labels=list(PLACEMENTS),
+            showfliers=False,
+        )
+        making.set_title("making a tenant, ms")
+        for one, color in zip(PLACEMENTS, _COLORS, strict=False):
+            sums = [sum(m["anonymous_mb"] for m in step["backends"][one]) for step in steps]
+            memory.plot(counts, sums, marker="o", color=color, label=one)
+        memory.set_title("memory of backends, MB")
+        memory.set_xlabel("tenants touched")
+        for key, color, label in (
+            ("worst_embed_ms", _COLORS[1], "worst embed during a reload"),
+            ("reload_ms", _COLORS[0], "reload"),
+        ):
+            values = [step["reload"][key] for step in steps]
+            shelf.plot(counts, values, marker="o", color=color, label=label)
+        starts = [step["serving"]["schema"]["ready_ms"] for step in steps]
+        shelf.plot(counts, starts, marker="o", color=_COLORS[2], label="start to ready")
+        shelf.set_title("PostgREST of a shelf, ms")
+        shelf.set_xlabel("schemas")
+        for panel in (memory, shelf):
+            panel.set_ylim(bottom=0)
+            panel.legend(frameon=False, fontsize=7)
         figure.tight_layout()
         return _save(figure, path)
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from bench.plots import plot_metrics, plot_row_security
+from bench.placement_tables import Rows, migrations_table, moves_table, placements_tables
+from bench.plots import plot_metrics, plot_placements, plot_row_security
 from bench.words import PERSONA_TITLES, SHAPE_TITLES, VARIANT_TITLES
+from tenantry_cli.fleet.fleet import TENANTS_PER_SHELF
 
 Found = dict[str, Any]
 
+_SECTION_START = re.compile(r"(?m)^(?=## )")
+
 
 def write_report(found: Found, docs: Path) -> list[Path]:
-    """Write performance.md and its plots to `docs`: what was measured. Returns the files."""
+    """Write performance.md and its plots to `docs`. Returns the files.
+
+    Sections that this run did not measure stay as they are.
+    """
     (docs / "performance").mkdir(exist_ok=True)
+    document = docs / "performance.md"
     text = [_template("head").format(machine=_machine(found))]
     written = []
     if "rls" in found:
@@ -28,9 +37,69 @@ def write_report(found: Found, docs: Path) -> list[Path]:
         text.append(_ingest(found["ingest"]))
     if "triggers" in found:
         text.append(_template("triggers").format(table=_rates_table(found["triggers"]["rates"])))
-    document = docs / "performance.md"
+    if "placements" in found:
+        text.append(_placements(found))
+        written.append(plot_placements(found["placements"], docs / "performance/placements.svg"))
+    if "moves" in found:
+        text.append(
+            _template("moves").format(
+                run=_run(found), table=_markdown(moves_table(found["moves"]["moves"]))
+            )
+        )
+    if "fleet" in found:
+        text.append(
+            _template("fleet").format(
+                run=_run(found), table=_markdown(migrations_table(found["fleet"]["runs"]))
+            )
+        )
+    if document.exists():
+        text = _merged(document.read_text(encoding="utf-8"), text)
     document.write_text("\n".join(text), encoding="utf-8")
     return [document, *written]
+
+
+def _merged(old: str, new: Sequence[str]) -> list[str]:
+    """The old document with the sections of this run in the place of its own.
+
+    The head tells of the run that measured row security, and stays when this one did not.
+    """
+    parts = {_heading(part): part.rstrip("\n") + "\n" for part in _SECTION_START.split(old)}
+    found = {_heading(part): part for part in new}
+    if "## Row security" not in found:
+        found.pop("# Performance")
+    return list((parts | found).values())
+
+
+def _heading(section: str) -> str:
+    return section.partition("\n")[0].strip()
+
+
+def _run(found: Found) -> str:
+    """Of which run a section is, where the head tells of another."""
+    load = found["load_average"]
+    return (
+        f"Measured {found['started_at']}, scale `{found['scale']}`, commit {found['commit']};"
+        f" load average {load['before']} before and {load['after']} after, on"
+        f" {found['machine']['cores']} cores."
+    )
+
+
+def _placements(found: Found) -> str:
+    cost, latency, shelf = placements_tables(found["placements"])
+    return _template("placements").format(
+        run=_run(found),
+        counts=", ".join(str(step["tenants"]) for step in found["placements"]["steps"]),
+        template_ms=f"{found['placements']['template_ms']:,.0f}",
+        shelf_ms=f"{found['placements']['shelf_ms']:,.0f}",
+        limit=TENANTS_PER_SHELF,
+        cost=_markdown(cost),
+        latency=_markdown(latency),
+        shelf=_markdown(shelf),
+    )
+
+
+def _markdown(table: Rows) -> str:
+    return _table(table.heads, table.rows)
 
 
 def _template(name: str) -> str:
@@ -39,7 +108,7 @@ def _template(name: str) -> str:
 
 def _machine(found: Found) -> str:
     machine, versions, load = found["machine"], found["versions"], found["load_average"]
-    rest = found.get("rls", {}).get("postgrest", "")
+    rest = (found.get("rls") or found.get("placements") or {}).get("postgrest", "PostgREST")
     settings = ", ".join(
         f"`{name} = {setting}`" for name, setting in sorted(found["settings"].items())
     )

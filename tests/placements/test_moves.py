@@ -206,6 +206,43 @@ def test_an_error_undoes_the_move(
     assert "calls_customer_fkey" in last["error"]
 
 
+INDEXES = """
+select replace(pg_get_indexdef(i.indexrelid), %(schema)s || '.', '') as definition
+from pg_index i join pg_class c on c.oid = i.indrelid
+where c.relnamespace = %(schema)s::regnamespace and c.relname = any (%(tables)s) order by 1
+"""
+
+
+def test_indexes_that_were_built_afterwards_are_all_there(
+    fleet: Fleet, moved_tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fleet.tenant(moved_tenant).home.isolation == "schema":
+        move_tenant(fleet, moved_tenant, "pooled")
+    dropped: list[str] = []
+    build = mover.indexed_afterwards
+
+    def watched(connection, tables):  # type: ignore[no-untyped-def]
+        dropped.extend(one.name for one in tables)
+        return build(connection, tables)
+
+    monkeypatch.setattr(mover, "indexed_afterwards", watched)
+    monkeypatch.setattr(mover, "INDEX_AFTERWARDS_ROWS", 0)
+    move_tenant(fleet, moved_tenant, "schema")
+    assert "customers" in dropped
+    home = fleet.tenant(moved_tenant).home
+    with fleet.connect(home.database) as place:
+        place.execute("set search_path = pg_catalog")
+        names = [
+            r["table_name"] for r in place.execute("select table_name from private.tenant_tables")
+        ]
+        here, pooled = (
+            place.execute(INDEXES, {"schema": schema, "tables": names}).fetchall()
+            for schema in (home.schema, "public")
+        )
+    assert len(here) > 60
+    assert here == pooled
+
+
 def test_a_lost_row_is_noticed(
     fleet: Fleet, moved_tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

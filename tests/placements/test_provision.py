@@ -8,7 +8,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tenantry_cli.fleet import lifecycle, provision
+from tenantry_cli.fleet import databases, lifecycle, provision
 from tenantry_cli.fleet.fleet import Fleet, FleetError
 from tenantry_cli.fleet.names import database_name, schema_name
 from tenantry_cli.fleet.provision import ISOLATIONS, NewTenant, create_tenant
@@ -103,6 +103,17 @@ def test_names_come_from_ids(fleet: Fleet) -> None:
     assert other.home.database == database_name(fleet.prefix, other.id)
     with pytest.raises(ValueError, match="is no name"):
         database_name("x" * 40, other.id)
+
+
+def test_a_current_template_is_left_alone(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is open for a migration, nobody can clone it."""
+    name = databases.ensure_template(fleet)
+
+    def open_it(*arguments: object) -> None:
+        raise AssertionError("the template was opened")
+
+    monkeypatch.setattr(databases, "_bring_up_to_date", open_it)
+    assert databases.ensure_template(fleet) == name
 
 
 def test_shelves_fill_up(fleet: Fleet) -> None:

@@ -7,7 +7,7 @@ from psycopg import sql
 from tenantry_cli.fleet.fleet import Connection, Fleet, FleetError, exists
 from tenantry_cli.fleet.names import shelf_name, template_name
 from tenantry_cli.migrate import apply_migrations, plan_migrations
-from tenantry_cli.stack.database import clone_database, create_database, drop_database
+from tenantry_cli.stack.database import copy_database, create_database, drop_database
 
 _TEMPLATE_LOCK = "tenantry:template"
 
@@ -23,7 +23,7 @@ def ensure_template(fleet: Fleet) -> str:
         known = main.execute(
             "select exists (select from pg_database where datname = %s and datistemplate) "
             "and exists (select from public.placement_databases where name = %s) "
-            "and obj_description((select oid from pg_database where datname = %s), 'pg_database')"
+            "and shobj_description((select oid from pg_database where datname = %s), 'pg_database')"
             " = %s as current",
             (name, name, name, f"migrations up to {newest}"),
         ).fetchone()
@@ -71,7 +71,9 @@ def set_template(connection: Connection, name: str, *, is_template: bool) -> Non
 
 def clone_template(fleet: Fleet, name: str) -> None:
     """A new database with everything that the migrations make."""
-    clone_database(fleet.server, ensure_template(fleet), name)
+    template = ensure_template(fleet)
+    with fleet.session() as main:  # a connection that is there already
+        copy_database(main, template, name)
 
 
 def choose_shelf(fleet: Fleet) -> str:
@@ -83,22 +85,26 @@ def choose_shelf(fleet: Fleet) -> str:
             "public.organization_placements p where p.database_name = d.name) < d.max_tenants "
             "order by d.name limit 1"
         ).fetchone()
-        if row:
-            return str(row["name"])
+    return str(row["name"]) if row else _make_shelf(fleet)
+
+
+def _make_shelf(fleet: Fleet) -> str:
+    with fleet.session() as main:
         numbers = main.execute(
             "select count(*) as used from public.placement_databases where kind = 'shelf'"
         ).fetchone()
         number = (numbers["used"] if numbers else 0) + 1
         while exists(main, shelf_name(fleet.prefix, number)):
             number += 1
-        name = shelf_name(fleet.prefix, number)
-        clone_template(fleet, name)
+    name = shelf_name(fleet.prefix, number)
+    clone_template(fleet, name)
+    with fleet.session() as main:
         main.execute(
             "insert into public.placement_databases (name, kind, max_tenants) "
             "values (%s, 'shelf', %s)",
             (name, fleet.tenants_per_shelf),
         )
-        return name
+    return name
 
 
 def drop_place(fleet: Fleet, name: str) -> None:

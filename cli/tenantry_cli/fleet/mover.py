@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -28,22 +29,25 @@ from tenantry_cli.fleet import provision
 from tenantry_cli.fleet.fleet import Connection, Fleet, FleetError, Home
 from tenantry_cli.fleet.registry import send
 from tenantry_cli.fleet.rows import (
+    ACCESS_LISTS,
     Digest,
     Table,
     as_they_are,
     copy_rows,
+    count_rows,
     digest,
+    indexed_afterwards,
     orphans,
     plain_text,
     remove_rows,
     require_same_tables,
     same_partitions,
-    shares,
     tables_at,
 )
 from tenantry_cli.migrate.locks import keep_migrations_away
 
 GRACE_HOURS = 24
+INDEX_AFTERWARDS_ROWS = 5_000
 #: How long transactions that were open at the freeze may take to end before the move is given up.
 DRAIN_SECONDS = 10.0
 
@@ -246,7 +250,7 @@ class _Runner:
         self._fleet, self._id, self._progress = fleet, move_id, progress
         self._grace_hours, self._drain_seconds = grace_hours, drain
         self._done = 0.0
-        self._shares: dict[str, float] = {}
+        self._rows: dict[str, int] = {}
 
     def run(self) -> Move:
         move = self._read()
@@ -279,7 +283,7 @@ class _Runner:
         ):
             here = tables_at(source, move.source)
             require_same_tables(here, tables_at(target, move.target))
-            self._weights(source, here, businesses_of(self._fleet, move.organization_id))
+            self._count(source, here, businesses_of(self._fleet, move.organization_id))
         self._say("freeze", 0.1)
         with self._fleet.session() as main, main.transaction():
             provision.set_state(main, move.organization_id, "moving")
@@ -302,17 +306,23 @@ class _Runner:
         ):
             from_tables = tables_at(source, move.source)
             to_tables = {one.name: one for one in tables_at(target, move.target)}
-            weights = self._weights(source, from_tables, businesses)
+            self._count(source, from_tables, businesses)
             same_partitions(source, target, move.source, move.target)
             with source.transaction(), as_they_are(target):
                 source.execute("set transaction isolation level repeatable read read only")
                 # What an interrupted copy, or an earlier stay, has left.
                 remove_rows(target, list(to_tables.values()), businesses)
+                rows = sum(self._rows.values())
+                # What the pooled tables hold is in use, and a few rows are not worth it.
+                fresh = move.target.isolation != "pooled" and rows > INDEX_AFTERWARDS_ROWS
+                own = [one for one in to_tables.values() if one.name != ACCESS_LISTS]
                 done = 0.15
-                for table in from_tables:
-                    self._say(f"copy {table.name}", done)
-                    copy_rows(source, target, table, to_tables[table.name], businesses)
-                    done += 0.5 * weights[table.name]
+                with indexed_afterwards(target, own if fresh else []):
+                    for table in from_tables:
+                        self._say(f"copy {table.name}", done)
+                        copy_rows(source, target, table, to_tables[table.name], businesses)
+                        done += 0.5 * self._share(table)
+                    self._say("build indexes", done)
         self._step("verifying")
 
     def _verify(self, move: Move) -> None:
@@ -322,29 +332,31 @@ class _Runner:
             # Sessions of their own: their settings are not those of others.
             self._fleet.connect(move.source.database) as source,
             self._fleet.connect(move.target.database) as target,
+            ThreadPoolExecutor(2) as pool,
         ):
             from_tables = tables_at(source, move.source)
             to_tables = {one.name: one for one in tables_at(target, move.target)}
-            weights = self._weights(source, from_tables, businesses)
+            self._count(source, from_tables, businesses)
             plain_text(source)
             plain_text(target)
             done = 0.65
             for table in from_tables:
                 self._say(f"compare {table.name}", done)
-                here = digest(source, table, businesses)
-                there = digest(target, to_tables[table.name], businesses)
+                # Both sides at once: members wait.
+                sides = ((source, table), (target, to_tables[table.name]))
+                here, there = pool.map(lambda side: digest(side[0], side[1], businesses), sides)
                 if here != there:
                     raise FleetError(
                         f"{table.name} differs: {here.rows} rows, checksum {here.checksum} at the "
                         f"old home, {there.rows} rows, checksum {there.checksum} at the new one"
                     )
                 digests[table.name] = here
-                done += 0.25 * weights[table.name]
+                done += 0.25 * self._share(table)
             self._say("check references", 0.9)
             broken = orphans(target, list(to_tables.values()), businesses)
             if broken:
                 raise FleetError(f"references would point to nothing: {'; '.join(broken)}")
-            for table in to_tables.values():
+            for table in to_tables.values() if move.target.isolation != "pooled" else ():
                 target.execute(sql.SQL("analyze {}").format(table.identifier))
         self._say("switch", 0.96)
         with self._fleet.session() as main, main.transaction():
@@ -409,12 +421,16 @@ class _Runner:
         assert row is not None
         return _move(row)
 
-    def _weights(
+    def _count(
         self, source: Connection, tables: Sequence[Table], businesses: Sequence[UUID]
-    ) -> dict[str, float]:
-        if not self._shares:  # counted once, before the freeze: nobody waits for a progress bar
-            self._shares = shares(source, tables, businesses)
-        return self._shares
+    ) -> None:
+        """Before the freeze where that is possible: nobody waits for a progress bar."""
+        if not self._rows:
+            self._rows = {one.name: count_rows(source, one, businesses) for one in tables}
+
+    def _share(self, table: Table) -> float:
+        """Which part of the work a table is, 0 to 1."""
+        return (self._rows[table.name] + 1) / (sum(self._rows.values()) + len(self._rows))
 
     def _step(self, state: str) -> None:
         with self._fleet.session() as main:

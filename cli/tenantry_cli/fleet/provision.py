@@ -39,8 +39,12 @@ def create_tenant(fleet: Fleet, new: NewTenant) -> Tenant:
     `provisioning` and is taken up by `finish_provisioning`.
     """
     check_isolation(new.isolation)
-    with fleet.session() as main, keep_migrations_away(main):
-        organization_id = _register(fleet, main, new)
+    # A connection of its own for the lock, so that the others stay as they are kept.
+    with fleet.connect() as guard, keep_migrations_away(guard):
+        # Before the transaction: within it, this would need a second connection.
+        shelf = choose_shelf(fleet) if new.isolation == "schema" else None
+        with fleet.session() as main:
+            organization_id = _register(fleet, main, new, shelf)
         return finish_provisioning(fleet, organization_id)
 
 
@@ -73,13 +77,16 @@ def check_isolation(isolation: str) -> None:
         raise FleetError(f"placement {isolation!r} is none: choose {', '.join(ISOLATIONS)}")
 
 
-def new_home(fleet: Fleet, organization_id: UUID, isolation: str) -> Home:
-    """Where an organization would live in that placement. Makes a shelf where none has room."""
+def new_home(fleet: Fleet, organization_id: UUID, isolation: str, shelf: str | None = None) -> Home:
+    """Where an organization would live in that placement.
+
+    `shelf` is what `choose_shelf` said; without it that is asked here, which may make a shelf.
+    """
     check_isolation(isolation)
     if isolation == "pooled":
         return Home("pooled", fleet.main, POOLED_SCHEMA)
     if isolation == "schema":
-        return Home("schema", choose_shelf(fleet), schema_name(organization_id))
+        return Home("schema", shelf or choose_shelf(fleet), schema_name(organization_id))
     return Home("database", database_name(fleet.prefix, organization_id), POOLED_SCHEMA)
 
 
@@ -149,7 +156,7 @@ def set_state(main: Connection, organization_id: UUID, state: str) -> None:
     )
 
 
-def _register(fleet: Fleet, main: Connection, new: NewTenant) -> UUID:
+def _register(fleet: Fleet, main: Connection, new: NewTenant, shelf: str | None) -> UUID:
     with main.transaction():
         owner = main.execute(
             "select id from auth.users where lower(email) = lower(btrim(%s))", (new.owner_email,)
@@ -177,7 +184,7 @@ def _register(fleet: Fleet, main: Connection, new: NewTenant) -> UUID:
         except psycopg.Error as error:
             raise FleetError(_in_words(error)) from error
         if new.isolation != "pooled":
-            home = new_home(fleet, organization_id, new.isolation)
+            home = new_home(fleet, organization_id, new.isolation, shelf)
             main.execute(
                 "delete from public.organization_placements where organization_id = %s",
                 (organization_id,),

@@ -7,12 +7,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, tuple_row
 
 from tenantry_cli.errors import TenantryError
 from tenantry_cli.stack.postgres import SUPERUSER
@@ -155,21 +156,28 @@ from template, aclexplode(rights)
 def clone_database(server: Server, template: str, name: str) -> None:
     """Copy `template`, which nobody may be connected to, into a new database `name`."""
     with server.administer(autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("create database {} template {} owner postgres").format(
-                sql.Identifier(name), sql.Identifier(template)
-            )
+        copy_database(connection, template, name)
+
+
+def copy_database(connection: psycopg.Connection[Any], template: str, name: str) -> None:
+    """As `clone_database`, on an autocommit connection that is there already.
+
+    Its user is a superuser, or may create databases and `template` is marked as a template.
+    """
+    connection.execute(
+        sql.SQL("create database {} template {} owner postgres").format(
+            sql.Identifier(name), sql.Identifier(template)
         )
-        copy_database_rights(connection, template, name)
+    )
+    copy_database_rights(connection, template, name)
 
 
-def copy_database_rights(
-    connection: psycopg.Connection[TupleRow], template: str, name: str
-) -> None:
+def copy_database_rights(connection: psycopg.Connection[Any], template: str, name: str) -> None:
     """Give `name` the rights on the database itself that `template` grants, such as who may make
     temporary objects in it: neither a clone nor a dump takes them along.
     """
-    for (statement,) in connection.execute(_DATABASE_RIGHTS, (name, template)).fetchall():
+    rights = connection.cursor(row_factory=tuple_row).execute(_DATABASE_RIGHTS, (name, template))
+    for (statement,) in rights.fetchall():
         connection.execute(sql.SQL(statement))
 
 
