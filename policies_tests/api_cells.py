@@ -67,6 +67,8 @@ class ApiCells:
             tenants.append(Tenant(UNKNOWN, dict(ids)))
         elif one.name not in self._calls.of_business and one.name != "ingest_webhook":
             tenants = tenants[:1]
+        if for_service and one.plane == "platform":
+            tenants = [tenant for tenant in tenants if self._world.site.knows(tenant.business)]
         for tenant in tenants:
             statement = self._calls.statement(one.name, tenant)
             yield self._cell(

@@ -49,8 +49,7 @@ class NewRowCells(TableCells):
         for_service: bool,
         tenants: Mapping[str, Tenant],
     ) -> None:
-        super().__init__(oracle, world, table, relation, quote)
-        self._for_service = for_service
+        super().__init__(oracle, world, table, relation, quote, for_service)
         self._tenants = tenants
 
     def new(self) -> Iterator[Cell]:

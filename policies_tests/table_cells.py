@@ -26,7 +26,10 @@ from .world import World
 
 
 class TableCells:
-    """The operations on rows that exist. `quote` turns a statement into bytes."""
+    """The operations on rows that exist. `quote` turns a statement into bytes.
+
+    service_role may set every column, a client some, and clears away what members never see.
+    """
 
     def __init__(
         self,
@@ -35,8 +38,10 @@ class TableCells:
         table: Table,
         relation: Relation,
         quote: Callable[[sql.Composable], bytes],
+        for_service: bool,
     ) -> None:
         self._world = world
+        self._for_service = for_service
         self._oracle = oracle
         self._quote = quote
         self._table = table
@@ -58,6 +63,11 @@ class TableCells:
             return refused(NOT_MAIN if may else "42501")
 
         return refused_at_copy
+
+    def _has_unknown(self) -> bool:
+        """Whether there are rows of tenants whose registry the database does not have."""
+        ids = {str(one.id) for one in BUSINESSES if not self._world.site.knows(one)}
+        return any(row.get("business_id") in ids for row in self._rows.values())
 
     def existing(self) -> Iterator[Cell]:
         """All of them."""
@@ -280,8 +290,11 @@ class TableCells:
         )
         returned = self._at_main(lambda one: update(one, True), "update", column=settable)
         yield self.cell("update everything returning", returning, returned)
-        deleted = self._at_main(delete, "delete")
-        yield self.cell("delete everything", sql.SQL("delete from {}").format(self._name), deleted)
+        # A job may clear away what is left of unknown tenants, unless that touches more of it.
+        if not (self._for_service and self._has_unknown()):
+            deleted = self._at_main(delete, "delete")
+            clear = sql.SQL("delete from {}").format(self._name)
+            yield self.cell("delete everything", clear, deleted)
         forbidden = [
             one.name
             for one in self._relation.columns

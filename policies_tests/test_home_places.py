@@ -7,12 +7,14 @@ one tenant at the database of another, rights taken away while a place could not
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -24,7 +26,19 @@ from tenantry_cli.stack.database import create_database, drop_database
 from tenantry_cli.stack.installation import find_programs
 from tenantry_cli.testing import Database
 
-from .people import ALPHA, ALPHA_ONE, BETA, BETA_ONE, GUARDED, Business, Organization, bystander
+from .calls import Calls
+from .facts import Key, read_rows
+from .people import (
+    ALPHA,
+    ALPHA_ONE,
+    BETA,
+    BETA_ONE,
+    GUARDED,
+    GUARDED_ONE,
+    Business,
+    Organization,
+    bystander,
+)
 from .places import Elsewhere, elsewhere
 from .probe import acting_as, run
 from .world import World
@@ -114,18 +128,12 @@ def test_a_token_of_one_tenant_is_nobody_at_the_database_of_another(places: Else
     home = places.database(GUARDED)
     for persona in ("owner", "other owner", "organization admin", "key of owner", "stranger"):
         assert nothing(counts(home, "public", places.built, persona)), persona
-        for business in (ALPHA_ONE, places_business(GUARDED)):
+        for business in (ALPHA_ONE, GUARDED_ONE):
             assert attempts(home, "public", places.built, persona, business) == REFUSED, persona
     assert any(counts(home, "public", places.built, "guarded aal2").values())
     shelf = places.database(ALPHA)
     for schema in (places.home(ALPHA).schema, places.home(BETA).schema):
         assert nothing(counts(shelf, schema, places.built, "guarded aal2"))
-
-
-def places_business(organization: Organization) -> Business:
-    return {ALPHA: ALPHA_ONE, BETA: BETA_ONE}.get(organization) or Business(
-        f"{organization.name}-one", organization
-    )
 
 
 def test_the_old_home_is_silent_after_the_move(places: Elsewhere) -> None:
@@ -174,11 +182,12 @@ def restored(places: Elsewhere, tmp_path: Path) -> Iterator[Database]:
     create_database(copy.server, copy.name, with_auth_fallback=False)
     programs = find_programs(os.environ.get("TENANTRY_TEST_POSTGRES_BIN"))
     dump = tmp_path / "dump.sql"
+    commands: list[list[str | Path]] = [
+        [programs.path("pg_dump"), "-f", dump, source.url("supabase_admin")],
+        [programs.path("psql"), "-q", "-f", dump, copy.url("supabase_admin")],
+    ]
     try:
-        for command in (
-            [programs.path("pg_dump"), "-f", dump, source.url("supabase_admin")],
-            [programs.path("psql"), "-q", "-f", dump, copy.url("supabase_admin")],
-        ):
+        for command in commands:
             subprocess.run(command, check=True, capture_output=True)
         yield copy
     finally:
@@ -189,7 +198,7 @@ def restored(places: Elsewhere, tmp_path: Path) -> Iterator[Database]:
 def test_a_restored_copy_shows_nothing_until_the_registry_points_at_it(
     places: Elsewhere, restored: Database
 ) -> None:
-    world, business = places.built, places_business(GUARDED)
+    world, business = places.built, GUARDED_ONE
     seen = counts(places.database(GUARDED), "public", world, "guarded aal2")
     assert any(seen.values())
     assert nothing(counts(restored, "public", world, "guarded aal2"))
@@ -254,6 +263,58 @@ def set_reachable(places: Elsewhere, place: Database, *, is_reachable: bool) -> 
                 sql.Identifier(place.name), sql.Literal(is_reachable)
             )
         )
+
+
+def registry(place: Database, world: World) -> dict[str, dict[Key, Mapping[str, str | None]]]:
+    """Every row of the platform plane in a database."""
+    with place.connect() as owner:
+        return {
+            table.label: dict(read_rows(owner, world.catalog.relations[table.label]))
+            for table in world.specification.tables.values()
+            if table.plane == "platform"
+        }
+
+
+@pytest.mark.parametrize(
+    ("persona", "organization", "least"),
+    [
+        ("owner", ALPHA, 10),
+        ("organization admin", ALPHA, 2),
+        ("service_role", ALPHA, 10),
+        ("service_role", GUARDED, 10),
+        ("guarded aal2", GUARDED, 10),
+        ("owner", GUARDED, 0),
+    ],
+)
+def test_no_function_of_the_platform_changes_a_copy(
+    places: Elsewhere, persona: str, organization: Organization, least: int
+) -> None:
+    """Every one is called for every business, and committed: nothing of it stays.
+
+    At least so many are stopped by the copy alone, which the caller may call in the main database.
+    """
+    world, shelf = places.built, places.database(organization)
+    one, calls = world.cast[persona], Calls(places.built)
+    before, refused = registry(shelf, world), set()
+    with shelf.connect("authenticator", autocommit=True) as api:
+        for function in world.specification.functions.values():
+            is_callable = function.schema == "public" and one.role in function.execute
+            if function.plane == "tenant" or not is_callable or function.name in calls.ABOUT_USERS:
+                continue
+            for tenant in world.tenants.values():
+                try:
+                    with api.transaction():
+                        api.execute(sql.SQL("set local role {}").format(sql.Identifier(one.role)))
+                        api.execute(
+                            "select set_config('request.jwt.claims', %s, true)",
+                            [json.dumps(one.claims)],
+                        )
+                        api.execute(calls.statement(function.name, tenant).as_string(api).encode())
+                except psycopg.Error as error:
+                    if error.sqlstate == "PT421":
+                        refused.add(function.name)
+    assert registry(shelf, world) == before
+    assert len(refused) >= least, refused
 
 
 @pytest.mark.parametrize("persona", ["owner", "service_role"])
