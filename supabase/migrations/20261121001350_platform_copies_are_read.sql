@@ -36,12 +36,12 @@ begin
              'public.fleet_jobs', 'private.api_key_secrets', 'private.provider_secrets', 'private.registry_places']
   loop
     -- Per statement: it comes before policies and row triggers, so that the answer depends on no row.
-    execute format('create trigger _005_copy before insert or update or delete on %s for each statement execute function private.tg_refuse_at_copy()', v_table);
+    execute format('create trigger _020_copy before insert or update or delete on %s for each statement execute function private.tg_refuse_at_copy()', v_table);
   end loop;
 end $$;
 
 -- Every database forgets ended sessions once their tokens have run out.
-create trigger _005_copy before insert or update on private.revoked_sessions
+create trigger _020_copy before insert or update on private.revoked_sessions
   for each statement execute function private.tg_refuse_at_copy();
-create trigger _005_copy before insert or update on public.invitations
+create trigger _020_copy before insert or update on public.invitations
   for each row when (new.customer_id is null) execute function private.tg_refuse_at_copy();
