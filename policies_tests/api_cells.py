@@ -127,7 +127,9 @@ class ApiCells:
         roles = oracle.system_roles(persona, business)
         if one.rank and one.rank not in roles:
             return refused()
-        if one.grants and not roles & self._world.specification.granting_roles:
+        # A copy has no invitation to send again: nobody is asked what it would give away.
+        is_there = one.plane == "tenant" or not self._world.site.is_copy
+        if one.grants and is_there and not roles & self._world.specification.granting_roles:
             return refused()
         if one.name == "create_api_key":
             return self._api_key(persona, business)
@@ -283,8 +285,15 @@ class ApiCells:
                 self._filled(view, source),
             )
         write = sql.SQL("update {} set {} = {}").format(name, key, key)
-        # None is simple enough to be updatable, which Postgres says before it looks at grants.
-        yield self._cell(label, "write", write, lambda _: refused("55000"))
+        is_open = self._schema == "public"
+
+        def unwritable(persona: Persona) -> Expectation:
+            """None is simple enough to be updatable, which Postgres says before it asks for grants
+            on the view; a schema of a tenant is closed to visitors even before.
+            """
+            return refused("55000" if is_open or persona.role != "anon" else "42501")
+
+        yield self._cell(label, "write", write, unwritable)
 
     def _visible(self, persona: Persona, table: str) -> list[Row]:
         one = self._world.specification.tables[f"public.{table}"]
