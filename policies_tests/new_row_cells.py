@@ -87,9 +87,7 @@ class NewRowCells(TableCells):
                 return refused()
             if table.guarded and table.plane == "tenant" and not site.takes_writes(business):
                 return refused(NOT_HOME)
-            return (
-                affected(1) if site.knows(business) or business == UNKNOWN else refused(FOREIGN_KEY)
-            )
+            return affected(1) if site.knows(business) else refused(FOREIGN_KEY)
 
         return self._at_main(predict, "insert")
 
