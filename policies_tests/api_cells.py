@@ -11,7 +11,7 @@ from psycopg import sql
 from .calls import Calls, call_text
 from .catalog import Connection
 from .cell import Cell, Predict
-from .oracle import NOT_HOME, Expectation, Oracle, Row, refused
+from .oracle import NOT_HOME, NOT_MAIN, Expectation, Oracle, Row, refused
 from .people import (
     ALPHA_ONE,
     BETA_ONE,
@@ -23,6 +23,7 @@ from .people import (
     record_id,
 )
 from .rows import Tenant
+from .site import Site
 from .specification import Function, View
 from .world import World
 
@@ -34,6 +35,7 @@ class ApiCells:
         self._world = world
         self._oracle = Oracle(world)
         self._calls = Calls(world)
+        self._schema = world.site.schema
         self._quote = connection
 
     def cells(self, for_service: bool) -> dict[str, list[Cell]]:
@@ -65,6 +67,8 @@ class ApiCells:
             tenants.append(Tenant(UNKNOWN, dict(ids)))
         elif one.name not in self._calls.of_business and one.name != "ingest_webhook":
             tenants = tenants[:1]
+        if for_service and one.plane == "platform":
+            tenants = [tenant for tenant in tenants if self._world.site.knows(tenant.business)]
         for tenant in tenants:
             statement = self._calls.statement(one.name, tenant)
             yield self._cell(
@@ -72,20 +76,24 @@ class ApiCells:
             )
 
     def _call(self, one: Function, tenant: Tenant) -> Predict:
-        business = tenant.business
+        business, site = tenant.business, self._world.site
 
         def predict(persona: Persona) -> Expectation:
             if persona.role not in one.execute:
                 return refused()
             if persona.role == "integrator":
                 is_delivery = one.name == "ingest_webhook"
-                return Expectation(sqlstate=_refusal_of_events(business) if is_delivery else None)
+                return Expectation(
+                    sqlstate=_refusal_of_events(site, business) if is_delivery else None
+                )
             is_service = persona.role == "service_role"
             ends = Calls.SERVICE_ENDS if is_service else Calls.ENDS
-            done = Expectation(sqlstate=ends.get(one.name))
+            done = Expectation(sqlstate=ends.get(one.name) or self._end_at_copy(one))
             if one.requires == "signed_in":
                 # A token for a user who is gone, an API key, an ended session: nobody of these.
                 is_person = persona.user_id is not None and persona.subject is None
+                if site.accounts is not None and str(persona.user_id) not in site.accounts:
+                    is_person = False
                 is_open = not persona.is_anonymous and not persona.session_was_ended
                 return (
                     done if is_person and is_open and persona.role == "authenticated" else refused()
@@ -100,6 +108,14 @@ class ApiCells:
 
         return predict
 
+    def _end_at_copy(self, one: Function) -> str | None:
+        """What stops a change of the registry where only a copy of it is."""
+        if not self._world.site.is_copy or one.plane == "tenant":
+            return None
+        named = self._calls.ENDS_AT_COPY.get(one.name)
+        asks = one.requires not in (None, "self", "signed_in")
+        return named or (NOT_MAIN if asks else None)
+
     def _beyond(self, persona: Persona, one: Function, business: Business) -> Expectation | None:
         """What stops somebody who holds the permission; None for nothing."""
         oracle, permission = self._oracle, one.requires or ""
@@ -111,7 +127,9 @@ class ApiCells:
         roles = oracle.system_roles(persona, business)
         if one.rank and one.rank not in roles:
             return refused()
-        if one.grants and not roles & self._world.specification.granting_roles:
+        # A copy has no invitation to send again: nobody is asked what it would give away.
+        is_there = one.plane == "tenant" or not self._world.site.is_copy
+        if one.grants and is_there and not roles & self._world.specification.granting_roles:
             return refused()
         if one.name == "create_api_key":
             return self._api_key(persona, business)
@@ -143,9 +161,10 @@ class ApiCells:
         return None if is_member else refused("PT409")
 
     def _job(self, one: Function, business: Business, done: Expectation) -> Expectation:
-        if one.plane == "tenant" and not business.is_here:
+        site = self._world.site
+        if one.plane == "tenant" and not site.is_home(business):
             return refused("PT404")
-        return refused(NOT_HOME) if one.fenced and not business.takes_writes else done
+        return refused(NOT_HOME) if one.fenced and not site.takes_writes(business) else done
 
     def _holds(self, persona: Persona, one: Function, business: Business) -> bool:
         assert one.requires is not None
@@ -174,10 +193,12 @@ class ApiCells:
                 ) -> Expectation:  # fmt: skip
                     if persona.role not in ("authenticated", "service_role"):
                         return refused()
-                    is_told = self._oracle.reaches(persona, code, business, resource, row)
+                    is_told = self._world.site.is_home(business) and self._oracle.reaches(
+                        persona, code, business, resource, row
+                    )
                     return Expectation(keys=frozenset({("t" if is_told else "f",)}))
 
-                statement = call_text("may_access_record", arguments)
+                statement = call_text("may_access_record", arguments, self._schema)
                 yield self._cell(
                     "public.may_access_record", f"{resource} {operation}", statement, predict
                 )
@@ -191,12 +212,12 @@ class ApiCells:
                 ) -> Expectation:
                     if persona.role not in ("authenticated", "service_role"):
                         return refused()
-                    may = self._oracle.may_create(persona, code, business)
+                    may = self._world.site.is_home(business)
+                    may = may and self._oracle.may_create(persona, code, business)
                     return Expectation(keys=frozenset({("t" if may else "f",)}))
 
-                statement = call_text(
-                    "may_create", {"business_id": business.id, "permission": code}
-                )
+                arguments = {"business_id": business.id, "permission": code}
+                statement = call_text("may_create", arguments, self._schema)
                 yield self._cell(
                     "public.may_create", f"{code} in {business.name}", statement, predict
                 )
@@ -204,8 +225,8 @@ class ApiCells:
     def _held(self) -> Iterator[Cell]:
         """What policies ask, for each permission, whether or not a table asks for it yet."""
         for permission in self._world.specification.permissions:
-            statement = sql.SQL("select unnest(public.my_business_ids({}))::text").format(
-                sql.Literal(permission)
+            statement = sql.SQL("select unnest({}({}))::text").format(
+                sql.Identifier(self._schema, "my_business_ids"), sql.Literal(permission)
             )
 
             def predict(persona: Persona, permission: str = permission) -> Expectation:
@@ -223,7 +244,7 @@ class ApiCells:
     # Views ----------------------------------------------------------------------------------------
 
     def _view(self, label: str, view: View) -> Iterator[Cell]:
-        name = sql.Identifier(view.schema, view.name)
+        name = sql.Identifier(self._world.site.schema_of(label), view.name)
         if view.key is None:
             read = sql.SQL("select 1 from {} limit 1").format(name)
             yield self._cell(label, "read", read, lambda _: refused())
@@ -264,8 +285,15 @@ class ApiCells:
                 self._filled(view, source),
             )
         write = sql.SQL("update {} set {} = {}").format(name, key, key)
-        # None is simple enough to be updatable, which Postgres says before it looks at grants.
-        yield self._cell(label, "write", write, lambda _: refused("55000"))
+        is_open = self._schema == "public"
+
+        def unwritable(persona: Persona) -> Expectation:
+            """None is simple enough to be updatable, which Postgres says before it asks for grants
+            on the view; a schema of a tenant is closed to visitors even before.
+            """
+            return refused("55000" if is_open or persona.role != "anon" else "42501")
+
+        yield self._cell(label, "write", write, unwritable)
 
     def _visible(self, persona: Persona, table: str) -> list[Row]:
         one = self._world.specification.tables[f"public.{table}"]
@@ -293,10 +321,10 @@ class ApiCells:
         return predict
 
 
-def _refusal_of_events(business: Business) -> str | None:
+def _refusal_of_events(site: Site, business: Business) -> str | None:
     """What the webhook role is told when a delivery is not taken here; None when it is."""
-    if not business.is_active:
+    if not business.is_active or not site.knows(business):
         return "PT404"
-    if not business.is_here:
+    if not site.is_home(business):
         return "PT409"
-    return None if business.takes_writes else "PT503"
+    return None if site.takes_writes(business) else "PT503"

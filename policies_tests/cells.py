@@ -41,7 +41,7 @@ class CellFactory:
 
     def _partition(self, relation: Relation) -> Iterator[Cell]:
         """Partitions are reached through their parent alone, by every role."""
-        name = sql.Identifier(relation.schema, relation.name)
+        name = self._world.site.identifier(relation)
         for operation, text in (
             ("read partition", "select 1 from {}"),
             ("insert into partition", "insert into {} default values"),

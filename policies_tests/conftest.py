@@ -45,9 +45,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+#: Site -> the personas of the ordinary run: the pooled matrix has tried the others' rights.
+_ORDINARY_ELSEWHERE = {
+    "schema of alpha": {
+        "owner", "sales_rep", "dual", "other owner", "portal", "key of rep", "service_role",
+        "integrator",
+    },
+    "schema of beta": {"dual", "service_role"},
+    "schema of moving": {"owner of moving"},
+    "database of alpha": {"owner", "staff", "other owner", "service_role"},
+}  # fmt: skip
 #: Of tests with many long cases, the ordinary run tries those that differ most, or a share.
 _ORDINARY: dict[str, Callable[[dict[str, Any]], bool]] = {
     "test_matrix": lambda case: case.get("name") in TELLING,
+    "test_matrix_elsewhere": lambda case: (
+        case.get("name") in _ORDINARY_ELSEWHERE.get(case.get("site", ""), ())
+    ),
     "test_the_verdict_is_what_happens": lambda case: case.get("name") in TELLING,
     "test_what_the_caller_is_told_about_itself": lambda case: case.get("name") in TELLING,
     "test_ranks": lambda case: case.get("name") in ("admin", "only members.write"),
@@ -94,6 +107,8 @@ def pytest_terminal_summary(
     if seen.cells:
         rate = seen.cells / seen.seconds
         terminalreporter.write_line(f"isolation: {seen.cells:,} cells, {rate:,.0f} per second")
+        of_each = ", ".join(f"{name} {count:,}" for name, count in seen.placements.most_common())
+        terminalreporter.write_line(f"isolation: cells per placement: {of_each}")
     if seen.mutants:
         by = ", ".join(f"{name} {count}" for name, count in seen.mutants.most_common())
         terminalreporter.write_line(f"isolation: {seen.mutants.total()} mutants, noticed by: {by}")
@@ -169,6 +184,21 @@ class Stage:
             connection.close()
 
 
+def set_stage(database: Database, world: World) -> Stage:
+    """A stage for a world that is in the database already."""
+    owner = database.connect()
+    tables, api = CellFactory(world, owner), ApiCells(world, owner)
+    stage = Stage(
+        database,
+        world,
+        {**tables.cells(for_service=False), **api.cells(for_service=False)},
+        {**tables.cells(for_service=True), **api.cells(for_service=True)},
+        {"postgres": owner},
+    )
+    owner.rollback()
+    return stage
+
+
 @pytest.fixture(scope="session")
 def new_world(
     new_database: Callable[[], Database], specification: Specification
@@ -199,17 +229,7 @@ def new_world(
 @pytest.fixture(scope="session")
 def stage(new_world: Callable[[], tuple[Database, World]]) -> Iterator[Stage]:
     """The world, for reading and for changes that are taken back; nobody commits here."""
-    database, world = new_world()
-    owner = database.connect()
-    tables, api = CellFactory(world, owner), ApiCells(world, owner)
-    stage = Stage(
-        database,
-        world,
-        {**tables.cells(for_service=False), **api.cells(for_service=False)},
-        {**tables.cells(for_service=True), **api.cells(for_service=True)},
-        {"postgres": owner},
-    )
-    owner.rollback()
+    stage = set_stage(*new_world())
     try:
         yield stage
     finally:

@@ -27,6 +27,8 @@ class Evidence:
     mutants: Counter[str] = field(default_factory=Counter)
     #: table or function, persona -> cells
     by_cell: Counter[str] = field(default_factory=Counter)
+    #: pooled, schema, database -> cells
+    placements: Counter[str] = field(default_factory=Counter)
     #: kind, what noticed it -> mutants
     by_kind: Counter[str] = field(default_factory=Counter)
     survivors: list[str] = field(default_factory=list)
@@ -36,6 +38,11 @@ class Evidence:
     #: name -> figures of a race
     races: dict[str, dict[str, Any]] = field(default_factory=dict)
     postgres: str = ""
+
+    def note_cells(self, placement: str, count: int, seconds: float) -> None:
+        self.cells += count
+        self.seconds += seconds
+        self.placements[placement] += count
 
     def race(self, race: Race, result: Result, *, is_naive: bool = False) -> None:
         prefix = "naive_" if is_naive else ""
@@ -59,7 +66,7 @@ class Evidence:
         self.seconds += other["seconds"]
         self.survivors += other["survivors"]
         self.postgres = other["postgres"] or self.postgres
-        for name in ("mutants", "by_cell", "by_kind", "gates", "planted"):
+        for name in ("mutants", "by_cell", "placements", "by_kind", "gates", "planted"):
             getattr(self, name).update(other[name])
         for name, figures in other["races"].items():
             self.note_race(name, **figures)
@@ -71,6 +78,7 @@ class Evidence:
         if self.cells:
             sections["matrix"] = {
                 "cells": self.cells, "seconds": self.seconds, "by_cell": dict(self.by_cell),
+                "placements": dict(self.placements),
             }  # fmt: skip
         if self.mutants:
             sections["mutation"] = {"by_kind": dict(self.by_kind), "survivors": self.survivors}

@@ -49,8 +49,7 @@ class NewRowCells(TableCells):
         for_service: bool,
         tenants: Mapping[str, Tenant],
     ) -> None:
-        super().__init__(oracle, world, table, relation, quote)
-        self._for_service = for_service
+        super().__init__(oracle, world, table, relation, quote, for_service)
         self._tenants = tenants
 
     def new(self) -> Iterator[Cell]:
@@ -80,16 +79,17 @@ class NewRowCells(TableCells):
 
     def _insert(self, tenant: Tenant, row: dict[str, Any]) -> Predict:
         table, oracle, business = self._table, self._oracle, tenant.business
+        site = self._world.site
         values = self._text(row)
 
         def predict(persona: Persona) -> Expectation:
             if not oracle.may_insert(persona, table, business, values):
                 return refused()
-            if table.guarded and table.plane == "tenant" and not business.takes_writes:
+            if table.guarded and table.plane == "tenant" and not site.takes_writes(business):
                 return refused(NOT_HOME)
-            return affected(1)
+            return affected(1) if site.knows(business) else refused(FOREIGN_KEY)
 
-        return predict
+        return self._at_main(predict, "insert")
 
     def _inserts(self) -> Iterator[Cell]:
         table = self._table
@@ -131,14 +131,14 @@ class NewRowCells(TableCells):
 
     def _invalid(self, places: list[Tenant]) -> Iterator[Cell]:
         """Row triggers run before the policy: their errors must not reach strangers."""
-        table, oracle = self._table, self._oracle
+        table, oracle, site = self._table, self._oracle, self._world.site
         for column in _NORMALISED.get(table.label, ()):
             for tenant in places:
                 business = tenant.business
 
                 def predict(persona: Persona, business: Business = business) -> Expectation:
                     if persona.role == "service_role":
-                        return refused("22023" if business.takes_writes else NOT_HOME)
+                        return refused("22023" if site.takes_writes(business) else NOT_HOME)
                     is_member = persona.role == "authenticated" and bool(
                         oracle.permissions_in(persona, business)
                     )
@@ -163,7 +163,8 @@ class NewRowCells(TableCells):
     def _reference(self, reference: Reference, column: str) -> Iterator[Cell]:
         table, oracle = self._table, self._oracle
         error = FOREIGN_KEY if "business_id" in reference.columns else UNKNOWN_ROLE
-        other = self._world.rows[reference.target][self._world.sample(reference.target, BETA_ONE)]
+        other = self._world.row(reference.target, self._world.sample(reference.target, BETA_ONE))
+        is_fenced = table.plane == "tenant" and not self._world.site.takes_writes(ALPHA_ONE)
         mine = self._world.sample(table.label, ALPHA_ONE)
         tenant = self._tenants[ALPHA_ONE.name]
         changes: dict[str, str | None] = {
@@ -174,7 +175,9 @@ class NewRowCells(TableCells):
 
         def insert(persona: Persona) -> Expectation:
             if persona.role == "service_role":
-                return refused(error if "insert" in table.service else "42501")
+                if "insert" not in table.service:
+                    return refused()
+                return refused(NOT_HOME if is_fenced else error)
             may = column in table.insert_columns and oracle.may_insert(
                 persona, table, ALPHA_ONE, self._text(row)
             )
@@ -188,12 +191,16 @@ class NewRowCells(TableCells):
             reaches = mine in allowed and mine in (oracle.visible(persona, table) or ())
             if not reaches:
                 return affected(0)
+            if is_service and is_fenced:
+                return refused(NOT_HOME)
             may = is_service or oracle.may_become(persona, table, mine, changes)
             return refused(error) if may and column not in table.frozen else refused()
 
         new = self._new(tenant, "new", **changes)
-        yield self.cell(f"insert with {column} of beta-one", new, insert)
+        inserted = self._at_main(insert, "insert")
+        yield self.cell(f"insert with {column} of beta-one", new, inserted)
         change = sql.SQL("update {} t set {} where {}").format(
             self._name, assignments(changes), self._is(mine)
         )
-        yield self.cell(f"update with {column} of beta-one", change, update)
+        updated = self._at_main(update, "update", column=column)
+        yield self.cell(f"update with {column} of beta-one", change, updated)

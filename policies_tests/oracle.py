@@ -25,6 +25,10 @@ from .world import World
 REFUSED = "42501"
 #: The place is not home, or is suspended or being moved.
 NOT_HOME = "PT409"
+#: The registry is changed in the main database alone.
+NOT_MAIN = "PT421"
+#: The events of a connection are kept in another database.
+KEPT_ELSEWHERE = "PT409"
 FOREIGN_KEY = "23503"
 LAST_OWNER = "PT409"
 #: What the reference to another tenant's role raises: roles have no key with the business in it.
@@ -78,6 +82,8 @@ class Oracle:
     def _add_up(self, persona: Persona, business: Business) -> Mapping[str, Reach]:
         if not business.is_active or persona.is_anonymous or persona.session_was_ended:
             return {}
+        if not self._world.site.knows(business):
+            return {}
         if persona.key is not None:
             held = self._of_key(persona.key, business)
         elif business.organization.requires_mfa and persona.aal != "aal2":
@@ -104,7 +110,7 @@ class Oracle:
         self, persona: Persona, permission: str, business: Business | None, plane: str = "platform"
     ) -> bool:
         """Whether a persona holds a permission; in the tenant plane only at the home."""
-        if business is None or (plane == "tenant" and not business.is_here):
+        if business is None or (plane == "tenant" and not self._world.site.is_home(business)):
             return False
         return permission in self.permissions_in(persona, business)
 
@@ -175,6 +181,8 @@ class Oracle:
     ) -> bool:
         """Organization permissions: by seat, or by being an active member of a business of it."""
         if organization is None or not organization.is_active:
+            return False
+        if organization not in self._world.site.known:
             return False
         if persona.is_anonymous or persona.session_was_ended:
             return False
@@ -336,10 +344,35 @@ class Oracle:
         row = {**self._world.rows[table.label][key], **changes}
         return self._may(persona, table, "update", row)
 
-    def fence(self, persona: Persona, table: Table, keys: Iterable[Key]) -> bool:
-        """Whether writing these rows meets the fence; members are stopped by their rights."""
+    def has_grant(self, persona: Persona, table: Table, verb: str, column: str | None) -> bool:
+        """Whether a role may write to a table at all, or to one column, before any row is asked."""
+        if persona.role == "service_role":
+            return verb in table.service
+        if persona.role != "authenticated" or table.rule(verb) == "nobody":
+            return False
+        return column is None or column in table.update_columns
+
+    def is_kept(self, table: Table, keys: Iterable[Key]) -> bool:
+        """Whether one of these rows may not be deleted because what refers to it is elsewhere."""
+        rows = self._world.rows[table.label]
+        return table.kept_elsewhere and any(
+            self._businesses[str(rows[key]["business_id"])].organization.database is not None
+            for key in keys
+        )
+
+    def fence(
+        self, persona: Persona, table: Table, keys: Iterable[Key], verb: str = "update"
+    ) -> bool:
+        """Whether writing these rows meets the fence; members are stopped by their rights.
+
+        Rows of a business the database does not know are left over, and may be cleared away.
+        """
         if persona.role != "service_role" or not (table.guarded and table.plane == "tenant"):
             return False
         rows = self._world.rows[table.label]
         assert table.key is not None
-        return any(not self._businesses[str(rows[key][table.key])].takes_writes for key in keys)
+        site = self._world.site
+        businesses = {self._businesses[str(rows[key][table.key])] for key in keys}
+        if verb == "delete":
+            businesses = {one for one in businesses if site.knows(one)}
+        return any(not site.takes_writes(one) for one in businesses)

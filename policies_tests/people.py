@@ -57,16 +57,6 @@ class Business:
     def is_active(self) -> bool:
         return self.organization.is_active
 
-    @property
-    def is_here(self) -> bool:
-        """Whether the tables of the schema public of this database are its home."""
-        return self.organization.schema == "public" and self.organization.database is None
-
-    @property
-    def takes_writes(self) -> bool:
-        """Whether rows of the tenant plane may be written here, by whatever role."""
-        return self.is_active and self.is_here and self.organization.state == "active"
-
 
 @dataclass(frozen=True)
 class Department:

@@ -63,6 +63,10 @@ class Table:
     guarded: bool = False
     append_only: bool = False
     keeps_owner: bool = False
+    #: Rows of an organization that lives in another database are not deleted.
+    kept_elsewhere: bool = False
+    #: Verbs that work beside a copy of the registry, which refuses the others of platform tables.
+    at_home: frozenset[str] = frozenset()
     frozen: tuple[str, ...] = ()
     #: Exactly one of these columns is set.
     one_of: tuple[str, ...] = ()
@@ -165,6 +169,7 @@ def _take(entry: dict[str, Any], name: str, allowed: set[str]) -> dict[str, Any]
 def _table(schema: str, name: str, raw: dict[str, Any], permissions: set[str]) -> Table:
     words = {"plane", "key", "scope", "or_rows", "through", "visitors", "hidden", "service"}
     words |= {"insert_columns", "update_columns", "guarded", "append_only", "keeps_owner"}
+    words |= {"kept_elsewhere", "at_home"}
     words |= {"frozen", "one_of", "record", "part_of", *VERBS}
     entry = _take(raw, f"{schema}.{name}", words)
     rules = {verb: entry[verb] for verb in VERBS if verb in entry}
@@ -189,6 +194,8 @@ def _table(schema: str, name: str, raw: dict[str, Any], permissions: set[str]) -
         guarded=entry.get("guarded", False),
         append_only=entry.get("append_only", False),
         keeps_owner=entry.get("keeps_owner", False),
+        kept_elsewhere=entry.get("kept_elsewhere", False),
+        at_home=frozenset(entry.get("at_home", ())),
         frozen=tuple(entry.get("frozen", ())),
         one_of=tuple(entry.get("one_of", ())),
         record=entry.get("record"),

@@ -9,14 +9,27 @@ from psycopg import sql
 from .catalog import Relation
 from .cell import Cell, Predict
 from .facts import Key
-from .oracle import FOREIGN_KEY, LAST_OWNER, NOT_HOME, Expectation, Oracle, affected, refused
+from .oracle import (
+    FOREIGN_KEY,
+    KEPT_ELSEWHERE,
+    LAST_OWNER,
+    NOT_HOME,
+    NOT_MAIN,
+    Expectation,
+    Oracle,
+    affected,
+    refused,
+)
 from .people import ALPHA_ONE, BETA_ONE, BUSINESSES, Business, Persona
 from .specification import Table
 from .world import World
 
 
 class TableCells:
-    """The operations on rows that exist. `quote` turns a statement into bytes."""
+    """The operations on rows that exist. `quote` turns a statement into bytes.
+
+    service_role may set every column, a client some, and clears away what members never see.
+    """
 
     def __init__(
         self,
@@ -25,17 +38,36 @@ class TableCells:
         table: Table,
         relation: Relation,
         quote: Callable[[sql.Composable], bytes],
+        for_service: bool,
     ) -> None:
         self._world = world
+        self._for_service = for_service
         self._oracle = oracle
         self._quote = quote
         self._table = table
         self._relation = relation
-        self._name = sql.Identifier(relation.schema, relation.name)
+        self._name = world.site.identifier(relation)
         self._rows = self._world.rows[table.label]
 
     def cell(self, operation: str, statement: sql.Composable, predict: Predict) -> Cell:
         return Cell(self._table.label, operation, self._quote(statement), predict)
+
+    def _at_main(self, predict: Predict, *verbs: str, column: str | None = None) -> Predict:
+        """`predict`, but a copy of the registry refuses whoever has the grants for `verbs`."""
+        table = self._table
+        if table.plane == "tenant" or table.at_home >= {*verbs} or not self._world.site.is_copy:
+            return predict
+
+        def refused_at_copy(persona: Persona) -> Expectation:
+            may = all(self._oracle.has_grant(persona, table, verb, column) for verb in verbs)
+            return refused(NOT_MAIN if may else "42501")
+
+        return refused_at_copy
+
+    def _has_unknown(self) -> bool:
+        """Whether there are rows of tenants whose registry the database does not have."""
+        ids = {str(one.id) for one in BUSINESSES if not self._world.site.knows(one)}
+        return any(row.get("business_id") in ids for row in self._rows.values())
 
     def existing(self) -> Iterator[Cell]:
         """All of them."""
@@ -113,7 +145,7 @@ class TableCells:
 
     def _row(self, business: Business, key: Key) -> Iterator[Cell]:
         table, oracle, where = self._table, self._oracle, self._is(key)
-        place = business.name
+        place, rows = business.name, self._rows
         own = sql.Identifier(self._own_column())
 
         def seen(persona: Persona) -> bool:
@@ -129,9 +161,12 @@ class TableCells:
                 allowed = oracle.changeable(persona, table, verb)
                 if allowed is None or oracle.visible(persona, table) is None:
                     return refused()
-                if oracle.fence(persona, table, [key]):
+                if oracle.fence(persona, table, [key] if key in rows else [], verb):
                     return refused(NOT_HOME)
-                return affected(int(key in allowed and seen(persona)))
+                reached = {key} & allowed if seen(persona) else set()
+                if verb == "delete" and oracle.is_kept(table, reached):
+                    return refused(KEPT_ELSEWHERE)
+                return affected(len(reached))
 
             return predict
 
@@ -150,9 +185,10 @@ class TableCells:
         target = sql.SQL("{} t where {}").format(self._name, where)
         yield self.cell(f"read one of {place}", sql.SQL("select 1 from ") + target, read_one)
         update = sql.SQL("update {} t set {} = t.{} where {}").format(self._name, own, own, where)
-        yield self.cell(f"update one of {place}", update, change("update"))
+        changed = self._at_main(change("update"), "update", column=self._own_column())
+        yield self.cell(f"update one of {place}", update, changed)
         delete = sql.SQL("delete from ") + target
-        yield self.cell(f"delete one of {place}", delete, change("delete"))
+        yield self.cell(f"delete one of {place}", delete, self._at_main(change("delete"), "delete"))
         if business in (ALPHA_ONE, BETA_ONE):
             yield self.cell(
                 f"lock one of {place}", sql.SQL("select 1 from {} for update").format(target), lock
@@ -160,34 +196,39 @@ class TableCells:
             merging = sql.SQL(
                 "merge into {} t using (values (1)) v(x) on {} when matched then delete"
             ).format(self._name, where)
-            yield self.cell(f"merge away one of {place}", merging, merge)
+            merged = self._at_main(merge, "delete")
+            yield self.cell(f"merge away one of {place}", merging, merged)
             yield from self._takeovers(business, key)
             if table.key is not None:
                 yield from self._moves(business, key)
 
     def _moves(self, business: Business, key: Key) -> Iterator[Cell]:
         """Giving a row to another tenant."""
-        table = self._table
+        table, rows = self._table, self._rows
         assert table.key is not None
         other = BETA_ONE if business != BETA_ONE else ALPHA_ONE
-        foreign = self._rows[self._world.sample(table.label, other)][table.key]
+        foreign = self._world.row(table.label, self._world.sample(table.label, other))[table.key]
         statement = sql.SQL("update {} t set {} = {} where {}").format(
             self._name, sql.Identifier(table.key), sql.Literal(foreign), self._is(key)
         )
 
         def predict(persona: Persona) -> Expectation:
+            if persona.role == "service_role" and "update" in table.service and key not in rows:
+                return affected(0)
             if persona.role == "service_role" and "update" in table.service and not table.guarded:
                 return refused("23505")  # one profile per user
             return refused()
 
-        yield self.cell(f"move one of {business.name} to {other.name}", statement, predict)
+        moved = self._at_main(predict, "update", column=table.key)
+        yield self.cell(f"move one of {business.name} to {other.name}", statement, moved)
 
     def _takeovers(self, business: Business, key: Key) -> Iterator[Cell]:
         """Upsert on the primary key of an existing row."""
+        stored = self._world.row(self._table.label, key)
         row = {
-            one.name: self._rows[key][one.name]
+            one.name: stored[one.name]
             for one in self._relation.columns
-            if not one.is_generated and self._rows[key][one.name] is not None
+            if not one.is_generated and stored[one.name] is not None
         }
         statement = sql.SQL(
             "insert into {} as t ({}) values ({}) on conflict ({}) do update set {} = excluded.{}"
@@ -203,9 +244,13 @@ class TableCells:
         def predict(persona: Persona) -> Expectation:
             if persona.role != "service_role" or not {"insert", "update"} <= self._table.service:
                 return refused()
-            return affected(1)
+            if self._table.guarded and self._table.plane == "tenant":
+                return affected(1) if site.takes_writes(business) else refused(NOT_HOME)
+            return affected(1) if site.knows(business) else refused(FOREIGN_KEY)
 
-        yield self.cell(f"upsert one of {business.name}", statement, predict)
+        site = self._world.site
+        taken = self._at_main(predict, "insert", "update", column=self._own_column())
+        yield self.cell(f"upsert one of {business.name}", statement, taken)
 
     # The whole table --------------------------------------------------------------------------
 
@@ -227,22 +272,29 @@ class TableCells:
             allowed = oracle.changeable(persona, table, "delete")
             if allowed is None:
                 return refused()
-            if oracle.fence(persona, table, allowed):
+            if oracle.fence(persona, table, allowed, "delete"):
                 return refused(NOT_HOME)
+            if oracle.is_kept(table, allowed):
+                return refused(KEPT_ELSEWHERE)
             if table.keeps_owner:
                 return refused(LAST_OWNER)
             held = {self._world.held[table.label].get(key) for key in allowed} - {None}
             return refused(FOREIGN_KEY) if held else affected(len(allowed))
 
         set_default = sql.SQL("update {} t set {} = default").format(self._name, column)
-        yield self.cell("update everything", set_default, update)
+        settable = self._settable()
+        updated = self._at_main(update, "update", column=settable)
+        yield self.cell("update everything", set_default, updated)
         returning = sql.SQL("{} returning {}").format(
             set_default, sql.Identifier(self._relation.primary_key[0])
         )
-        yield self.cell(
-            "update everything returning", returning, lambda persona: update(persona, True)
-        )
-        yield self.cell("delete everything", sql.SQL("delete from {}").format(self._name), delete)
+        returned = self._at_main(lambda one: update(one, True), "update", column=settable)
+        yield self.cell("update everything returning", returning, returned)
+        # A job may clear away what is left of unknown tenants, unless that touches more of it.
+        if not (self._for_service and self._has_unknown()):
+            deleted = self._at_main(delete, "delete")
+            clear = sql.SQL("delete from {}").format(self._name)
+            yield self.cell("delete everything", clear, deleted)
         forbidden = [
             one.name
             for one in self._relation.columns
@@ -258,5 +310,5 @@ class TableCells:
             yield self.cell(
                 f"update {name}, which is not the client's",
                 sql.SQL("update {} t set {} = {} where false").format(self._name, one, one),
-                derived,
+                self._at_main(derived, "update", column=name),
             )

@@ -18,7 +18,7 @@ from tenantry_cli.project import find_project
 from tenantry_cli.testing import Database
 
 from .catalog import Connection, read_catalog
-from .people import ALPHA, ALPHA_ONE, BETA_ONE
+from .people import ALPHA, ALPHA_ONE
 from .probe import acting_as, run
 from .specification import Specification
 from .world import World
@@ -316,4 +316,3 @@ def test_a_stranger_learns_nothing_from_either_place(places: Places) -> None:
     for schema in ("public", PLACE):
         assert set(_visible(places, schema, "stranger").values()) == {0}
         assert _write(places, schema, "stranger") == REFUSED
-    assert BETA_ONE.is_here

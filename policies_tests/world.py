@@ -6,7 +6,7 @@ The rows read back are the proof that what a persona does not see is there to be
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from psycopg import sql
@@ -35,6 +35,7 @@ from .people import (
     record_id,
 )
 from .rows import FACTORIES, Row, Tenant
+from .site import POOLED, Site
 from .specification import Specification
 
 #: Tables filled by a factory, parents first, and with which tokens. The last row of a table is one
@@ -108,6 +109,13 @@ class World:
     held: Mapping[str, Mapping[Key, str]]
     #: View -> business id -> number of rows.
     views: Mapping[str, Mapping[str, int]]
+    site: Site = POOLED
+    #: The rows where the world was built, of which the site may lack some.
+    built: Mapping[str, Mapping[Key, Mapping[str, str | None]]] = field(default_factory=dict)
+
+    def row(self, table: str, key: Key) -> Mapping[str, str | None]:
+        """A row that is there, or that was where the world was built."""
+        return self.rows[table].get(key) or self.built[table][key]
 
     def sample(self, table: str, business: Business) -> Key:
         return self.samples[table, business.name]
@@ -199,6 +207,9 @@ class _Builder:
             "public.subscription_plans",
             {"id": fixed_id("plan"), "code": "unbounded", "name": "Plan", "is_public": False},
         )
+        # Of nobody here: with a copy of one of its organizations, this would be no main database.
+        received = {"organization_id": fixed_id("registry of nobody"), "version": 1}
+        self.insert("private.received_registries", received)
         self.insert("private.query_sampling", {"sampled_at": "2026-01-01T00:00Z"})
         for organization in (*ORGANIZATIONS, EMPTY):
             name = organization.name
@@ -208,7 +219,6 @@ class _Builder:
         for organization in ORGANIZATIONS:
             key = {"organization_id": organization.id}
             self.insert("public.organization_placements", key)
-            self.insert("private.received_registries", {**key, "version": 1})
             self.insert("public.subscriptions", {**key, "plan_id": fixed_id("plan")})
         for tenant in self.tenants.values():
             row = FACTORIES["public.businesses"](tenant, own_token(tenant.business))
@@ -437,7 +447,6 @@ def _samples(
             "public.profiles": {"user_id": fixed_id(f"user {bystander(business)}")},
             "public.business_memberships": {"id": tenant.ids["business_memberships"]},
             "public.membership_roles": {"membership_id": tenant.ids["business_memberships"]},
-            "private.received_registries": {"organization_id": business.organization.id},
             "private.revoked_sessions": {},
             "private.business_directory": {"business_id": business.id},
         }

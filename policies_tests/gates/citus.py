@@ -56,6 +56,7 @@ _ACCOUNTS = "accounts are Auth's: no foreign key across, or auth.users copied to
 _METRICS = "would become one row trigger, or a sum over changes kept by a job"
 _RIGHTS = "rights are computed where the registry is; the registry's writers would call it"
 _EMPTIED = "only the column of its own is emptied; would become a row trigger on the target"
+_COPIES = "for databases beside the main one: a cluster has one registry and would do without"
 _APPLICATION = "a copied table takes no triggers: would become part of the functions that write it"
 _ONCE = "asked once per statement today; would be called without the sub-select"
 
@@ -305,7 +306,10 @@ GATES = (
             ),
             _RIGHTS,
         )
-        | {"private.tg_refuse_change()": "against TRUNCATE, which has no rows; grants refuse it"},
+        | {
+            "private.tg_refuse_change()": "against TRUNCATE, which has no rows; grants refuse it",
+            "private.tg_refuse_at_copy()": _COPIES,
+        },
     ),
     Gate(
         "citus: copied tables have no triggers",
@@ -349,7 +353,8 @@ GATES = (
                 "tg_audit()",
             ),
             _APPLICATION,
-        ),
+        )
+        | {"private.tg_refuse_at_copy()": _COPIES},
     ),
     Gate(
         "citus: policies read no table",

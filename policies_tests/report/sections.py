@@ -14,11 +14,14 @@ from .data import EXPECTED, OURS, Figures
 Content = Mapping[str, Any]
 
 
+_MATRIX = ("policies_tests/test_matrix.py", "policies_tests/test_matrix_places.py")
+
+
 def sections(figures: Figures) -> list[Section]:
     """All sections; those without figures are there too, and missing."""
     written = [
         _section(figures, "run", "The run", ("policies_tests",), _run),
-        _section(figures, "matrix", "Matrix", ("policies_tests/test_matrix.py",), _matrix),
+        _section(figures, "matrix", "Matrix", _MATRIX, _matrix),
         _section(figures, "mutation", "Mutants", ("policies_tests/test_mutation.py",), _mutation),
         _section(figures, "gates", "Catalog gates", ("policies_tests/test_gates.py",), _gates),
         _section(figures, "races", "Races", ("policies_tests/races",), _races),
@@ -74,11 +77,15 @@ def _matrix(content: Content) -> tuple[bool, list[Block]]:
     by_label = [
         (label, sum(cells.get(f"{label}\t{one}", 0) for one in personas)) for label in labels
     ]
+    placements: Mapping[str, int] = content["placements"]
+    everywhere = all(placements.get(one) for one in ("pooled", "schema", "database"))
+    adds_up = sum(n for _, n in by_label) == total == sum(placements.values())
     drawing = Figure(
         "matrix", "Cells by table and persona", lambda: drawings.heat_map(labels, personas, cells)
     )
-    return total > 0 and sum(n for _, n in by_label) == total, [
+    return total > 0 and everywhere and adds_up, [
         text,
+        Table(("placement", "cells"), list(placements.items())),
         drawing,
         Table(("table, view or function", "cells"), by_label),
     ]

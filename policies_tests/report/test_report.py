@@ -19,7 +19,7 @@ Files = dict[str, dict[str, Any]]
 
 
 def good() -> Files:
-    tests = ("test_matrix", "test_mutation", "test_gates", "races/test_races")
+    tests = ("test_matrix", "test_matrix_places", "test_mutation", "test_gates", "races/test_races")
     return {
         "run": {
             "is_full": True,
@@ -30,6 +30,7 @@ def good() -> Files:
         "matrix": {
             "cells": 30,
             "seconds": 0.5,
+            "placements": {"pooled": 10, "schema": 15, "database": 5},
             "by_cell": {"public.customers\towner": 20, "public.customers\tviewer": 10},
         },
         "mutation": {
@@ -107,6 +108,11 @@ def _no_cells(files: Files) -> None:
     files["matrix"]["cells"] = 31
 
 
+def _no_shelf(files: Files) -> None:
+    del files["matrix"]["placements"]["schema"]
+    files["matrix"]["placements"]["pooled"] = 25
+
+
 def _survivor(files: Files) -> None:
     files["mutation"]["survivors"] = ["policy dropped: customers"]
 
@@ -155,6 +161,7 @@ def _sample(files: Files) -> None:
     ("spoil", "title"),
     [
         (_no_cells, "Matrix"),
+        (_no_shelf, "Matrix"),
         (_survivor, "Mutants"),
         (_unnoticed, "Mutants"),
         (_finding, "Catalog gates"),

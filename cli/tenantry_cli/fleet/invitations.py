@@ -16,7 +16,7 @@ _WAITING = """
 select to_jsonb(i) as invitation, encode(t.token_hash, 'hex') as token_hash
 from public.invitations i
 join private.invitation_tokens t on (t.business_id, t.invitation_id) = (i.business_id, i.id)
-order by i.created_at
+order by i.created_at for update of i
 """
 
 
@@ -25,7 +25,8 @@ def collect_invitations(fleet: Fleet) -> int:
     taken = 0
     for database in fleet.places():
         try:
-            with fleet.connect(database) as place:
+            # Locked until it is gone: one that is revoked meanwhile must not arrive.
+            with fleet.connect(database) as place, place.transaction():
                 rows = place.execute(_WAITING).fetchall()
                 for row in rows:
                     with fleet.session() as main:
