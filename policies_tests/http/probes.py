@@ -72,7 +72,7 @@ def as_json(row: Mapping[str, Any]) -> str:
             return f"\\x{value.hex()}"
         return str(value) if isinstance(value, uuid.UUID) else value
 
-    return json.dumps({name: plain(value) for name, value in row.items()})
+    return json.dumps({name: plain(value) for name, value in row.items()}, default=str)
 
 
 class Probes:

@@ -89,7 +89,8 @@ end $$;
 comment on procedure private.guard_status(regclass, text) is 'Binds a status column to its state machine.';
 
 call private.add_transitions('organization_placements.state', array[
-  'provisioning>active', 'provisioning>failed>provisioning', 'active<>moving', 'active<>read_only', 'active<>archived']);
+  'provisioning>active', 'provisioning>failed>provisioning', 'active<>moving', 'active<>read_only', 'active<>archived',
+  'active/read_only/archived>provisioning']);   -- a restore closes a home, and opens it after everything was compared
 call private.add_transitions('placement_moves.state', array[
   'planned>copying>verifying>cutover>done', 'planned/copying/verifying>rolled_back']);
 call private.add_transitions('fleet_jobs.state', array['queued>running>done/failed', 'running>queued', 'queued>failed']);

@@ -98,7 +98,8 @@ declare
     where d.business_id = old.business_id and d.database_name = current_database()
       and exists (select 1 from public.businesses b where b.id = old.business_id));
 begin
-  if v_schema is not null then
+  -- A home that was not made yet, or was lost, keeps no records either.
+  if to_regclass(format('%I.erasures', v_schema)) is not null then
     execute format('insert into %I.erasures (business_id, resource, resource_id) values ($1, $2, $3) on conflict do nothing', v_schema)
     using old.business_id, tg_table_name, old.id;
   end if;
@@ -106,6 +107,3 @@ begin
 end $$;
 comment on function private.tg_unshared() is 'Notes that an access list was removed, at the home of its record.';
 create trigger _940_unshared after delete on public.access_control_lists for each row execute function private.tg_unshared();
-
--- A restore closes a home, and opens it after everything was compared.
-call private.add_transitions('organization_placements.state', array['active/read_only/archived>provisioning']);

@@ -39,12 +39,6 @@ begin
   end loop;
 end $save$;
 
--- Rows and functions of other files, as they were
-delete from public.status_transitions where (machine, from_status, to_status) in (
-  ('organization_placements.state', 'active', 'provisioning'),
-  ('organization_placements.state', 'archived', 'provisioning'),
-  ('organization_placements.state', 'read_only', 'provisioning'));
-
 -- What it made, the last thing first
 drop trigger _940_unshared on public.access_control_lists;
 drop function private.tg_unshared();

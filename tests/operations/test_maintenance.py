@@ -102,7 +102,9 @@ def test_a_failure_is_recorded_and_keeps_nothing_else_from_running(owner: Connec
     done = _run(owner)
     assert "expire_invitations() does not exist" in done["expire_invitations"]["error"]
     assert "(42883)" in done["expire_invitations"]["error"]
-    assert [name for name, row in done.items() if row["error"]] == ["expire_invitations"]
+    # A table that autovacuum works on at this moment is left out, and told.
+    failed = {name for name, row in done.items() if row["error"]} - {"vacuum_tables"}
+    assert failed == {"expire_invitations"}
     assert len(done) == len(maintenance_status(owner))
     assert "expire_invitations" not in _due(owner), "not again at once"
     _age(owner, "expire_invitations", "61 minutes")

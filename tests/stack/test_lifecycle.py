@@ -23,7 +23,7 @@ from .conftest import Bench
 
 pytestmark = pytest.mark.stack
 
-PARTS = {"postgres", "postgrest", "lite", "functions", "gateway"}
+PARTS = {"postgres", "postgrest", "lite", "functions", "fleet", "gateway"}
 NAMES = {
     *("API_URL", "DB_URL", "ANON_KEY", "SERVICE_ROLE_KEY", "PUBLISHABLE_KEY", "SECRET_KEY"),
     *("JWT_SECRET", "CONSOLE_URL"),

@@ -94,7 +94,7 @@ def differences(place: Connection, home: Home) -> list[str]:
 
 def database_differences(place: Connection) -> list[str]:
     """How a database differs from the shipped list, in names."""
-    there = place.execute("select to_regprocedure('public.boot_facts()') is not null as found")
+    there = place.execute("select to_regprocedure('public.boot_facts(text)') is not null as found")
     row = there.fetchone()
     if not (row and row["found"]):
         return ["functions: public.boot_facts() is missing"]

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import psycopg
 
+from tenantry_cli.errors import TenantryError
 from tenantry_cli.fleet.fleet import Connection, Fleet
 from tenantry_cli.fleet.invitations import collect_invitations
 from tenantry_cli.fleet.jobs import requeue_interrupted, run_next_job
@@ -27,7 +28,7 @@ CLEAN_SECONDS = 60.0
 MAINTENANCE_SECONDS = 60.0
 #: Also without a notification: one may be lost with its connection.
 _LOOK_SECONDS = 1.0
-_AGAIN_SECONDS = 2.0
+_AGAIN_SECONDS = 1.0
 
 log = logging.getLogger("tenantry_fleet")
 
@@ -46,18 +47,33 @@ class Worker:
 
     def run(self) -> None:
         """Work until stopped. Whatever fails is logged and tried again."""
+        while not self._stopping.is_set():
+            try:
+                self._work()
+            except (psycopg.Error, TenantryError):
+                log.exception("the main database is lost; looking for it again")
+                self._stopping.wait(_AGAIN_SECONDS)
+
+    def _work(self) -> None:
         fleet = self._make_fleet()
-        with fleet.connect() as turn:
-            while not self._take_turn(turn):
-                if self._stopping.wait(_AGAIN_SECONDS):
-                    return
-            requeue_interrupted(fleet)
-            jobs = threading.Thread(target=self._jobs, name="jobs", daemon=True)
-            jobs.start()
-            self.ready.set()
-            self._registry(fleet, turn)
-            jobs.join(timeout=30)
-        fleet.close()
+        lost = threading.Event()
+        try:
+            with fleet.connect() as turn:
+                while not self._take_turn(turn):
+                    if self._stopping.wait(_AGAIN_SECONDS):
+                        return
+                requeue_interrupted(fleet)
+                jobs = threading.Thread(target=self._jobs, args=(lost,), name="jobs", daemon=True)
+                jobs.start()
+                self.ready.set()
+                try:
+                    self._registry(fleet, turn)
+                finally:
+                    self.ready.clear()
+                    lost.set()
+                    jobs.join(timeout=30)
+        finally:
+            fleet.close()
 
     def _take_turn(self, connection: Connection) -> bool:
         row = connection.execute(
@@ -82,14 +98,14 @@ class Worker:
                 next(turn.notifies(timeout=_LOOK_SECONDS, stop_after=1), None)
             except psycopg.Error:
                 if turn.closed:
-                    raise  # the turn is lost with its connection: whoever watches starts us again
+                    raise  # the turn is lost with its connection
                 log.exception("the registry could not be sent on; it is tried again")
                 self._stopping.wait(_AGAIN_SECONDS)
 
-    def _jobs(self) -> None:
+    def _jobs(self, lost: threading.Event) -> None:
         fleet = self._make_fleet()
         cleaned = maintained = 0.0
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not lost.is_set():
             try:
                 if not run_next_job(fleet):
                     self._stopping.wait(_LOOK_SECONDS)
