@@ -137,15 +137,16 @@ begin
     ('public.profiles', 'user', 'user_id'), ('private.revoked_sessions', 'user', 'user_id'),
     ('public.subscription_plans', 'everybody', 'id')) v(target, whose, named)
   loop
-    execute format('create trigger _950_registry after insert or update or delete on %s for each row execute function private.tg_registry_changed(%L, %L)',
+    -- At commit: after every lock on somebody's rights, so that two who change both cannot wait for each other.
+    execute format('create constraint trigger _950_registry after insert or update or delete on %s deferrable initially deferred for each row execute function private.tg_registry_changed(%L, %L)',
       r.target, r.whose, r.named);
   end loop;
 end $$;
 -- A use is noted every minute and concerns nobody.
-create trigger _950_registry after insert or delete on public.api_keys
-  for each row execute function private.tg_registry_changed('business', 'business_id');
-create trigger _950_registry_update after update of revoked_at, expires_at, name on public.api_keys
-  for each row execute function private.tg_registry_changed('business', 'business_id');
+create constraint trigger _950_registry after insert or delete on public.api_keys
+  deferrable initially deferred for each row execute function private.tg_registry_changed('business', 'business_id');
+create constraint trigger _950_registry_update after update of revoked_at, expires_at, name on public.api_keys
+  deferrable initially deferred for each row execute function private.tg_registry_changed('business', 'business_id');
 
 create function private.tg_placement_version() returns trigger
 language plpgsql security definer set search_path = ''

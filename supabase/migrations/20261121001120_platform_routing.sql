@@ -115,7 +115,7 @@ begin
 end $$;
 comment on function private.tg_settle_home() is 'Waits until every router has seen the announcement of this change, and no longer goes by the old home.';
 create trigger _120_settle before update on public.organization_placements for each row
-  when ((old.database_name, old.schema_name) is distinct from (new.database_name, new.schema_name) or old.state = 'provisioning')
+  when (old.database_name is distinct from new.database_name or old.schema_name is distinct from new.schema_name or old.state = 'provisioning')
   execute function private.tg_settle_home();
 
 create function public.placement_overview()

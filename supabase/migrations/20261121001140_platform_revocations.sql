@@ -99,7 +99,7 @@ declare
       and exists (select 1 from public.businesses b where b.id = old.business_id));
 begin
   -- A home that was not made yet, or was lost, keeps no records either.
-  if to_regclass(format('%I.erasures', v_schema)) is not null then
+  if to_regclass(quote_ident(v_schema) || '.erasures') is not null then
     execute format('insert into %I.erasures (business_id, resource, resource_id) values ($1, $2, $3) on conflict do nothing', v_schema)
     using old.business_id, tg_table_name, old.id;
   end if;

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.types.json import Jsonb
 
 from tenantry_cli.fleet.fleet import Connection, Fleet
@@ -19,6 +20,10 @@ from tenantry_cli.fleet.fleet import Connection, Fleet
 _SNAPSHOT = """
 select private.registry_snapshot(%s) as snapshot,
   (select version from private.registry_places where organization_id = %s and database_name = %s)
+"""
+# Changes are counted at commit; what is sent before it has to be counted before.
+_COUNT_NOW = """
+set constraints public._950_registry, public._950_registry_update, private._950_registry immediate
 """
 _SENT = """
 update private.registry_places set sent_version = greatest(sent_version, %s), sent_at = now(),
@@ -73,6 +78,8 @@ def send(
         with fleet.session() as own:
             send(fleet, organization_id, database, main=own, force=force)
         return
+    if main.info.transaction_status is TransactionStatus.INTRANS:
+        main.execute(_COUNT_NOW)
     row = main.execute(_SNAPSHOT, (organization_id, organization_id, database)).fetchone()
     if row is None or row["version"] is None:
         return  # no such place any more
