@@ -226,7 +226,6 @@ def _plain_calls() -> dict[str, Arguments]:
         "resolve_tenant": {"kind": "tenant", "key": str(ALPHA_ONE.id)},
         "homes_of": {"principal": ALPHA_ONE.id},
         "placement_overview": {},
-        "served_schemas": {},
         "api_planes": {},
         "request_fleet_job": {"kind": "migrate_status"},
         "provision_business": {"name": "New", "owner_email": "organization.admin@people.example"},

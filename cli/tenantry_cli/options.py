@@ -12,6 +12,17 @@ import typer
 
 from tenantry_cli.output import Format
 
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url",
+        envvar="TENANTRY_DATABASE_URL",
+        show_envvar=True,
+        help="The main database, logging in as its owner. Default: the running local stack.",
+    ),
+]
+OutputOption = Annotated[Format, typer.Option("--output", "-o", help="pretty or json.")]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
@@ -40,9 +51,7 @@ class Connection:
             help="Publishable key of that API; or a tnk_ key, which needs no sign-in.",
         ),
     ] = None
-    output: Annotated[Format, typer.Option("--output", "-o", help="pretty or json.")] = (
-        Format.pretty
-    )
+    output: OutputOption = Format.pretty
 
 
 Command = Callable[..., None]

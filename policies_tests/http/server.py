@@ -15,7 +15,6 @@ import jwt
 
 from policies_tests.people import Persona
 from tenantry_cli.project import find_project
-from tenantry_cli.stack.parts import PRE_REQUEST
 from tenantry_cli.stack.ports import free_port
 from tenantry_cli.stack.programs import find_postgrest
 from tenantry_cli.testing import Database
@@ -65,10 +64,6 @@ def serve(database: Database, pool: int) -> Iterator[Api]:
         "PGRST_SERVER_PORT": api.origin.rpartition(":")[2],
         "PGRST_LOG_LEVEL": "crit",
     }
-    with database.connect() as connection:
-        found = connection.execute("select to_regproc(%s) is not null", [PRE_REQUEST]).fetchone()
-    if found == (True,):
-        environment["PGRST_DB_PRE_REQUEST"] = PRE_REQUEST
     process = subprocess.Popen(
         [find_postgrest(find_project())],
         env=environment,

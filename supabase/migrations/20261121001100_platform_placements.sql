@@ -21,7 +21,7 @@ create table public.placement_databases (
 comment on table public.placement_databases is
   'Databases that an operator keeps for organizations: shelves for schemas, and the template that databases are cloned from. The database of one organization is named in organization_placements alone.';
 comment on column public.placement_databases.dsn_reference is 'Name of the setting that holds the connection string; null for the server of the main database.';
-comment on column public.placement_databases.max_tenants is 'Most schemas on a shelf. What a shelf costs grows with the number of all its schemas: docs/performance.md.';
+comment on column public.placement_databases.max_tenants is 'Most schemas on a shelf. What a shelf costs grows with the number of all its schemas: docs/how-to/placements.md.';
 comment on column public.placement_databases.state is 'closed: takes no further organizations.';
 alter table public.placement_databases enable row level security;
 alter table public.placement_databases force row level security;

@@ -1,10 +1,11 @@
 /*
  * What the gateway asks to find the home of a request, and what each database asks of a request that came in.
  *
- * The gateway remembers homes; a memory may be old. So it says with every request which state of the registry it
- * went by, and check_request() refuses one that was sent to where its tenant no longer lives: before anything was
- * read or written, so that the gateway looks again and sends it once more. Nobody ever gets the emptiness of a
- * home that was left for an answer.
+ * The gateway remembers homes; a memory may be old. In databases beside the main one it says with every request by
+ * which home it went, and check_request() refuses one whose tenant does not live there: before anything was read or
+ * written, so that the gateway looks again and sends it once more. The pooled tables of the main database would pay
+ * a fifth more for every request; there a home changes only after routers had the time to see it announced. Either
+ * way nobody gets the emptiness of a home that was left for an answer.
  */
 create function private.kinds_of_principal(organization_id uuid, principal uuid) returns text[]
 language sql stable security definer set search_path = ''
@@ -130,15 +131,6 @@ $$;
 comment on function public.placement_overview() is
   'For the gateway: the state of the registry, how many organizations live elsewhere than in the pooled tables of this database or are about to, and for how many seconds this may be believed.';
 
-create function public.served_schemas() returns setof text
-language sql stable security definer set search_path = ''
-as $$
-  select p.schema_name from public.organization_placements p
-  where p.database_name = current_database() and p.schema_name <> 'public' and p.state <> 'provisioning'
-    and pg_catalog.to_regnamespace(p.schema_name) is not null order by 1
-$$;
-comment on function public.served_schemas() is 'For the gateway: the schemas of organizations at home in this database, which PostgREST shall serve beside public.';
-
 create function public.api_planes() returns table (kind text, name text, plane text)
 language sql stable security definer set search_path = ''
 as $$
@@ -167,7 +159,7 @@ comment on function public.api_planes() is
   'For the gateway: where relations and functions of the API are served. tenant: the schema of the tenant at its home. home: the home''s public schema. registry: the main database, with a copy at each home that tenant rows can be embedded with. platform: the main database alone.';
 
 grant execute on function public.resolve_tenant(text, text, uuid), public.homes_of(uuid), public.placement_overview(),
-  public.served_schemas(), public.api_planes() to service_role;
+  public.api_planes() to service_role;
 
 -- Before every request ---------------------------------------------------------------------------------
 
@@ -176,12 +168,11 @@ language plpgsql stable security definer set search_path = ''
 as $$
 declare
   v_headers json := nullif(current_setting('request.headers', true), '')::json;
-  v_home text := v_headers ->> 'x-tenantry-home';        -- organization.epoch.schema
-  v_registry text := v_headers ->> 'x-tenantry-registry'; -- version
+  v_home text := v_headers ->> 'x-tenantry-home';   -- organization.epoch.schema
   v_state text;
   v_epoch integer;
 begin
-  -- Set by the gateway alone, which takes them away from clients. Without them there is nothing to compare.
+  -- Set by the gateway alone, which takes it away from clients. Without it there is nothing to compare.
   if v_home is not null then
     select p.state, p.epoch into v_state, v_epoch
     from public.organization_placements p
@@ -192,12 +183,8 @@ begin
     if v_state = 'moving' and current_setting('request.method', true) not in ('GET', 'HEAD') then
       perform private.fail('PT503', 'This tenant is being moved and can only be read for a moment.', null, 'moving', 'Try again in a few seconds.');
     end if;
-  elsif v_registry is not null then
-    if v_registry::bigint <> (select v.version from private.placement_version v) then
-      perform private.fail('PT421', 'Homes have changed.', null, 'not_home', 'Look the home up again.');
-    end if;
   end if;
 end $$;
 comment on function public.check_request() is
-  'PostgREST calls this before every request: refuses with 421 what a gateway sent by an outdated home, and writes to a tenant that is being moved with 503.';
+  'PostgREST beside the main database calls this before every request: refuses with 421 what a gateway sent by an outdated home, and writes to a tenant that is being moved with 503.';
 grant execute on function public.check_request() to anon, authenticated, service_role;

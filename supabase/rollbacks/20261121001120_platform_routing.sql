@@ -33,7 +33,6 @@ end $save$;
 alter table private.placement_version drop column announced_at;
 drop function public.check_request();
 drop function public.api_planes();
-drop function public.served_schemas();
 drop function public.placement_overview();
 drop trigger _120_settle on public.organization_placements;
 drop function private.tg_settle_home();

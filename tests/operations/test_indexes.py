@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -143,8 +144,13 @@ def test_advice_about_tables(owner: Connection) -> None:
     assert found["dead_tuples"] == 2000
     assert float(found["dead_ratio"]) == pytest.approx(2000 / 7000, abs=0.001)
     assert found["recommendation"].startswith("vacuum (analyze) public.shelf")
-    owner.execute("vacuum (analyze) public.shelf")
-    found = table("shelf")
+    # A look that autovacuum takes at another table keeps dead rows for as long as it lasts.
+    deadline = time.monotonic() + 10
+    while True:
+        owner.execute("vacuum (analyze) public.shelf")
+        found = table("shelf")
+        if found["dead_tuples"] == 0 or time.monotonic() > deadline:
+            break
     assert (found["dead_tuples"], found["recommendation"]) == (0, "none")
     assert found["last_vacuum_at"] is not None
     owner.execute("insert into public.shelf select n, n from generate_series(1, 6000) n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +26,8 @@ from tenantry_cli.backup.saving import Progress as Told
 from tenantry_cli.backup.saving import archive_tenant
 from tenantry_cli.backup.verify import verify
 from tenantry_cli.fleet.fleet import Fleet
-from tenantry_cli.fleet.opening import open_fleet
+from tenantry_cli.fleet.opening import opened_fleet
+from tenantry_cli.options import OutputOption
 from tenantry_cli.output import Format, console, fail, is_terminal, plain_errors
 from tenantry_cli.output import progress as told
 
@@ -47,7 +48,6 @@ ServerOption = Annotated[
 ]
 PrefixOption = Annotated[str, typer.Option(help="Begins the names of the fleet's databases.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-OutputOption = Annotated[Format, typer.Option("--output", "-o", help="pretty or json.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -244,17 +244,15 @@ def _restore_fleet(path: Path, log: Log, server: str | None, yes: bool) -> None:
 
 @contextmanager
 def _fleet(url: str | None, prefix: str, *, empty: bool = False) -> Iterator[Fleet]:
-    """The fleet of the local stack, or of a server. Kept connections are closed at the end."""
+    """The fleet of the local stack, or of a server."""
     if url is None and empty:
         raise BackupError("a fleet is restored into an empty server: name it with --server URL")
-    try:
-        fleet = open_fleet(url, prefix=prefix)
-    except psycopg.ProgrammingError as error:
-        raise BackupError(f"--server is no connection URL: {str(error).strip()}") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            fleet = stack.enter_context(opened_fleet(url, prefix=prefix))
+        except psycopg.ProgrammingError as error:
+            raise BackupError(f"--server is no connection URL: {str(error).strip()}") from error
         yield fleet
-    finally:
-        fleet.close()
 
 
 @contextmanager

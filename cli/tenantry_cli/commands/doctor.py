@@ -9,12 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 import psycopg
 import typer
 
 from tenantry_cli.migrate import MigrationError, plan_migrations, read_migrations
+from tenantry_cli.options import OutputOption
 from tenantry_cli.output import Format, console, plain_errors
 from tenantry_cli.project import Project, find_project
 from tenantry_cli.stack.account import AccountError, postgres_account
@@ -45,9 +46,7 @@ class Finding:
 
 
 def doctor(
-    output: Annotated[Format, typer.Option("--output", "-o", help="pretty or json.")] = (
-        Format.pretty
-    ),
+    output: OutputOption = Format.pretty,
 ) -> None:
     """Check versions, programs, disk, port and migrations, and say how to mend what is wrong."""
     with plain_errors():

@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
-from tenantry_cli.commands.tenant import DatabaseUrl, fleet_of
+from tenantry_cli.commands.tenant import fleet_of
 from tenantry_cli.fleet.listening import Answer, listening
 from tenantry_cli.fleet.mover import clean_moves
 from tenantry_cli.fleet.opening import open_fleet
 from tenantry_cli.fleet.registry import reconcile as send_all
 from tenantry_cli.fleet.worker import Worker
+from tenantry_cli.options import DatabaseUrl
 from tenantry_cli.output import console, plain_errors
 
 app = typer.Typer(no_args_is_help=True, help="All databases together.")

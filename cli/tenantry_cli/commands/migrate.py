@@ -30,23 +30,13 @@ from tenantry_cli.migrate.report import Options
 from tenantry_cli.migrate.runner import LOCK_TIMEOUT
 from tenantry_cli.migrate.saved import list_saved
 from tenantry_cli.migrate.saved import recover as recover_saved
+from tenantry_cli.options import DatabaseUrl, OutputOption
 from tenantry_cli.output import Format, console, fail, plain_errors, progress
 from tenantry_cli.project import find_project
 from tenantry_cli.stack.control import require_running_stack
 from tenantry_cli.stack.home import Home
 
 app = typer.Typer(no_args_is_help=True, help="Apply supabase/migrations to a database.")
-
-DatabaseUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--database-url",
-        envvar="TENANTRY_DATABASE_URL",
-        show_envvar=True,
-        help="Which database, logging in as its owner. Default: the running local stack.",
-    ),
-]
-OutputOption = Annotated[Format, typer.Option("--output", "-o", help="pretty or json.")]
 
 
 TenantOption = Annotated[

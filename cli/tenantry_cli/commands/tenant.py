@@ -17,24 +17,15 @@ from tenantry_cli.fleet.fleet import Fleet, Tenant
 from tenantry_cli.fleet.jobs import describe, save_before_drop
 from tenantry_cli.fleet.mover import GRACE_HOURS, Move, move_tenant
 from tenantry_cli.fleet.mover import Progress as Tell
-from tenantry_cli.fleet.opening import open_fleet
+from tenantry_cli.fleet.opening import opened_fleet
 from tenantry_cli.fleet.provision import NewTenant, create_tenant
+from tenantry_cli.options import DatabaseUrl, OutputOption
 from tenantry_cli.output import Format, console, fail, is_terminal, plain_errors, progress
 
 app = typer.Typer(
     no_args_is_help=True, help="Tenants: organizations, where they live, and their life."
 )
 
-DatabaseUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--database-url",
-        envvar="TENANTRY_DATABASE_URL",
-        show_envvar=True,
-        help="The main database, logging in as its owner. Default: the running local stack.",
-    ),
-]
-OutputOption = Annotated[Format, typer.Option("--output", "-o", help="pretty or json.")]
 TenantArgument = Annotated[
     str, typer.Argument(help="Slug or id of an organization, or the id of one of its businesses.")
 ]
@@ -44,12 +35,8 @@ Placement = Annotated[str, typer.Option("--placement", help="pooled, schema or d
 @contextmanager
 def fleet_of(database_url: str | None) -> Iterator[Fleet]:
     """The fleet for one command; its problems become one readable line."""
-    with plain_errors():
-        fleet = open_fleet(database_url)
-        try:
-            yield fleet
-        finally:
-            fleet.close()
+    with plain_errors(), opened_fleet(database_url) as fleet:
+        yield fleet
 
 
 @app.command()
@@ -83,9 +70,10 @@ def list_tenants(database_url: DatabaseUrl = None, output: OutputOption = Format
         if output is Format.json:
             _print_json([describe(one) for one in tenants])
             return
-        table = Table(
-            "tenant", "name", "placement", "home", "state", "epoch", "businesses", box=None
-        )
+        # As wide as it is: a folded name of a database can be neither searched nor copied.
+        table = Table(box=None)
+        for heading in ("tenant", "name", "placement", "home", "state", "epoch", "businesses"):
+            table.add_column(heading, no_wrap=True, overflow="ignore")
         for one in tenants:
             table.add_row(
                 one.slug,
@@ -96,7 +84,7 @@ def list_tenants(database_url: DatabaseUrl = None, output: OutputOption = Format
                 str(one.epoch),
                 str(one.businesses),
             )
-        console.print(table)
+        console.print(table, crop=False)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from tenantry_cli.stack.database import Server
 
 Connection = psycopg.Connection[DictRow]
 
-#: A shelf with more schemas makes PostgREST slow to start and to reload: docs/how-to/placements.md.
+#: Every backend and every PostgREST of a shelf reads the catalog of all its schemas.
 TENANTS_PER_SHELF = 20
 
 

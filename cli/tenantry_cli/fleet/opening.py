@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from psycopg.conninfo import conninfo_to_dict
 
 from tenantry_cli.fleet.fleet import Fleet
@@ -11,6 +14,16 @@ from tenantry_cli.stack.control import require_running_stack, stack_server
 from tenantry_cli.stack.database import Server
 from tenantry_cli.stack.home import Home
 from tenantry_cli.stack.postgres import SUPERUSER
+
+
+@contextmanager
+def opened_fleet(database_url: str | None, *, prefix: str = "tenantry") -> Iterator[Fleet]:
+    """`open_fleet` for one block; its connections are closed afterwards."""
+    fleet = open_fleet(database_url, prefix=prefix)
+    try:
+        yield fleet
+    finally:
+        fleet.close()
 
 
 def open_fleet(

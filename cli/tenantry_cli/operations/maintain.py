@@ -16,14 +16,13 @@ from tenantry_cli.operations.maintenance import (
 from tenantry_cli.operations.places import Visited, visit
 from tenantry_cli.operations.printing import (
     Database,
-    DatabaseUrl,
-    Output,
     Row,
     end,
     operating,
     show,
 )
 from tenantry_cli.operations.scheduling import schedule_with_pg_cron, unschedule_with_pg_cron
+from tenantry_cli.options import DatabaseUrl, OutputOption
 from tenantry_cli.output import Format, console, fail, progress
 
 app = typer.Typer(
@@ -46,7 +45,7 @@ def run(
     ] = None,
     database: Database = None,
     database_url: DatabaseUrl = None,
-    output: Output = Format.pretty,
+    output: OutputOption = Format.pretty,
 ) -> None:
     """Run maintenance: whatever is due, or all tasks of a schedule. Status 1 if one failed."""
     with operating(database_url, output) as fleet:
@@ -63,7 +62,9 @@ def run(
 
 @app.command()
 def status(
-    database: Database = None, database_url: DatabaseUrl = None, output: Output = Format.pretty
+    database: Database = None,
+    database_url: DatabaseUrl = None,
+    output: OutputOption = Format.pretty,
 ) -> None:
     """Every task: when it last ran, how long it took, whether it is due, what went wrong."""
     with operating(database_url, output) as fleet:

@@ -10,14 +10,13 @@ from tenantry_cli.errors import TenantryError
 from tenantry_cli.operations import reports
 from tenantry_cli.operations.printing import (
     Database,
-    DatabaseUrl,
     Limit,
-    Output,
     Row,
     end,
     operating,
     show,
 )
+from tenantry_cli.options import DatabaseUrl, OutputOption
 from tenantry_cli.output import Format, console, progress
 
 app = typer.Typer(
@@ -26,13 +25,13 @@ app = typer.Typer(
 
 
 @app.command()
-def sizes(database_url: DatabaseUrl = None, output: Output = Format.pretty) -> None:
+def sizes(database_url: DatabaseUrl = None, output: OutputOption = Format.pretty) -> None:
     """Every database of the server, the largest first."""
     _cluster(reports.SIZES, database_url, output)
 
 
 @app.command()
-def connections(database_url: DatabaseUrl = None, output: Output = Format.pretty) -> None:
+def connections(database_url: DatabaseUrl = None, output: OutputOption = Format.pretty) -> None:
     """Client connections of each database, and how much of the limit they are."""
     _cluster(reports.CONNECTIONS, database_url, output)
 
@@ -44,7 +43,7 @@ def activity(
         typer.Option(help="List transactions open for more seconds instead.", min=0),
     ] = None,
     database_url: DatabaseUrl = None,
-    output: Output = Format.pretty,
+    output: OutputOption = Format.pretty,
 ) -> None:
     """Client connections by tenant; or transactions that stay open."""
     if longer_than is None:
@@ -62,7 +61,7 @@ def indexes(
     limit: Limit = 40,
     database: Database = None,
     database_url: DatabaseUrl = None,
-    output: Output = Format.pretty,
+    output: OutputOption = Format.pretty,
 ) -> None:
     """What to do about each index."""
     with operating(database_url, output) as fleet:
@@ -80,7 +79,7 @@ def tables(
     limit: Limit = 40,
     database: Database = None,
     database_url: DatabaseUrl = None,
-    output: Output = Format.pretty,
+    output: OutputOption = Format.pretty,
 ) -> None:
     """Rows, dead rows, reads and upkeep of each table, the largest first."""
     with operating(database_url, output) as fleet:
@@ -98,7 +97,7 @@ def queries(
     limit: Limit = 20,
     database: Database = None,
     database_url: DatabaseUrl = None,
-    output: Output = Format.pretty,
+    output: OutputOption = Format.pretty,
 ) -> None:
     """Statements that took most time since the counters began."""
     with operating(database_url, output) as fleet:
@@ -125,7 +124,7 @@ def tenants(
     ] = False,
     database: Database = None,
     database_url: DatabaseUrl = None,
-    output: Output = Format.pretty,
+    output: OutputOption = Format.pretty,
 ) -> None:
     """Every tenant: home, people, rows, size; with the total."""
     with operating(database_url, output) as fleet:
@@ -149,7 +148,7 @@ def tenants(
 
 
 @app.command()
-def roles(database_url: DatabaseUrl = None, output: Output = Format.pretty) -> None:
+def roles(database_url: DatabaseUrl = None, output: OutputOption = Format.pretty) -> None:
     """The roles for logins to the database, and what an administrator has yet to grant."""
     _cluster("select * from private.database_roles()", database_url, output)
 
@@ -168,7 +167,7 @@ def benchmark(
     ] = 1.5,
     database: Database = None,
     database_url: DatabaseUrl = None,
-    output: Output = Format.pretty,
+    output: OutputOption = Format.pretty,
 ) -> None:
     """Run the queries that everybody uses, as a member and as the owner, and record their times."""
     from tenantry_cli.operations.benchmarks import compare_with_last, run_benchmarks

@@ -16,23 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from tenantry_cli.fleet.fleet import Fleet
-from tenantry_cli.fleet.opening import open_fleet
+from tenantry_cli.fleet.opening import opened_fleet
 from tenantry_cli.operations.places import Visited, explain
 from tenantry_cli.output import Format, console, fail, plain_errors, progress
 
-DatabaseUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--database-url",
-        envvar="TENANTRY_DATABASE_URL",
-        show_envvar=True,
-        help="The main database, logging in as its owner. Default: the running local stack.",
-    ),
-]
 Database = Annotated[
     str | None, typer.Option("--database", "-d", help="Only this one. Default: all of the fleet.")
 ]
-Output = Annotated[Format, typer.Option("--output", "-o", help="pretty or json.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many rows.")]
 
 Row = dict[str, Any]
@@ -48,7 +38,8 @@ def operating(database_url: str | None, output: Format) -> Iterator[Fleet]:
         if output is Format.env:
             fail("--output must be pretty or json here")
         try:
-            yield open_fleet(database_url)
+            with opened_fleet(database_url) as fleet:
+                yield fleet
         except psycopg.OperationalError:
             raise
         except psycopg.Error as error:

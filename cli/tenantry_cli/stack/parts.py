@@ -20,9 +20,6 @@ from tenantry_cli.stack.postgres import Cluster
 from tenantry_cli.stack.process import answers, read_json, spawn
 from tenantry_cli.stack.programs import find_lite, find_node, find_postgrest
 
-#: A request hook that PostgREST calls first, where the migrations have made it.
-PRE_REQUEST = "private.pre_request"
-
 
 @dataclass(frozen=True)
 class Part:
@@ -127,19 +124,14 @@ def postgrest_part(stack: Stack) -> Part:
         "PGRST_LOG_LEVEL": "warn",
     }
 
-    def start() -> subprocess.Popen[bytes]:
-        # Looked up at each start, because migrations may have made or dropped it since.
-        hook = {"PGRST_DB_PRE_REQUEST": PRE_REQUEST} if _function_exists(stack.server) else {}
-        environment = stack.environment(**settings, **hook)
-        return stack.program("postgrest", [str(program)], environment, stack.project.root)()
-
-    return Part("postgrest", stack.ports.postgrest, start, lambda: answers(admin_port, "/ready"))
-
-
-def _function_exists(server: Server) -> bool:
-    with server.connect() as connection:
-        row = connection.execute("select to_regproc(%s) is not null", (PRE_REQUEST,)).fetchone()
-    return row == (True,)
+    return Part(
+        "postgrest",
+        stack.ports.postgrest,
+        stack.program(
+            "postgrest", [str(program)], stack.environment(**settings), stack.project.root
+        ),
+        lambda: answers(admin_port, "/ready"),
+    )
 
 
 def lite_part(stack: Stack) -> Part:

@@ -343,8 +343,9 @@ class CheckImportArguments(TypedDict):
 
 
 class CheckRequestArguments(TypedDict):
-    """PostgREST calls this before every request: refuses with 421 what a gateway sent by an
-    outdated home, and writes to a tenant that is being moved with 503.
+    """PostgREST beside the main database calls this before every request: refuses with 421
+    what a gateway sent by an outdated home, and writes to a tenant that is being moved
+    with 503.
     """
 
 

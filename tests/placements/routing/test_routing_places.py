@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -18,12 +19,14 @@ pytestmark = pytest.mark.anyio
 
 
 def processes() -> list[psutil.Process]:
-    """Children of this process that run PostgREST for a place."""
-    return [
-        one
-        for one in psutil.Process().children()
-        if one.status() != psutil.STATUS_ZOMBIE and any(a.endswith(".conf") for a in one.cmdline())
-    ]
+    """Children of this process that run PostgREST for a place: not those of other tests."""
+    found = []
+    for one in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended since it was listed
+            named = any("/tenantry-gateway-" in argument for argument in one.cmdline())
+            if named and one.status() != psutil.STATUS_ZOMBIE:
+                found.append(one)
+    return found
 
 
 async def none_left() -> None:
