@@ -17,12 +17,9 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -30,6 +27,7 @@ from psycopg.rows import TupleRow
 
 from tenantry_cli.migrate import apply_migrations, read_migrations
 from tenantry_cli.project import find_project
+from tenantry_cli.scratch import scratch_directory
 from tenantry_cli.stack.control import RunningStack, start, stop
 from tenantry_cli.stack.database import (
     LOGIN_ROLES,
@@ -78,20 +76,22 @@ def new_passwords() -> dict[str, str]:
 @contextmanager
 def throwaway_server(programs: str | None = None) -> Iterator[Server]:
     """A Postgres with Supabase's roles that exists inside the `with` block only."""
-    directory = Path(tempfile.mkdtemp(prefix="tenantry-test-"))
     passwords = new_passwords()
-    cluster = Cluster(
-        directory / "postgres", passwords[SUPERUSER], find_programs(programs), THROWAWAY_SETTINGS
-    )
-    try:
-        cluster.start(directory / "postgres.log")
-        assert cluster.port is not None
-        server = Server("127.0.0.1", cluster.port, passwords)
-        prepare_cluster(server)
-        yield server
-    finally:
-        cluster.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+    with scratch_directory() as directory:
+        cluster = Cluster(
+            directory / "postgres",
+            passwords[SUPERUSER],
+            find_programs(programs),
+            THROWAWAY_SETTINGS,
+        )
+        try:
+            cluster.start(directory / "postgres.log")
+            assert cluster.port is not None
+            server = Server("127.0.0.1", cluster.port, passwords)
+            prepare_cluster(server)
+            yield server
+        finally:
+            cluster.stop()
 
 
 @contextmanager
@@ -133,8 +133,8 @@ def chosen_server() -> AbstractContextManager[Server]:
 @contextmanager
 def throwaway_stack() -> Iterator[RunningStack]:
     """The whole local stack, migrated and seeded, inside the `with` block only."""
-    with tempfile.TemporaryDirectory(prefix="tenantry-test-") as directory:
-        home = Home(Path(directory) / "home")
+    with scratch_directory() as directory:
+        home = Home(directory / "home")
         settings = {
             "TENANTRY_PORT": str(free_port()),
             "TENANTRY_STOP_WITH": str(os.getpid()),

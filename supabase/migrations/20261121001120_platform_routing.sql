@@ -85,13 +85,14 @@ comment on function public.homes_of(uuid) is
   'For the gateway: where the organizations of a user or an API key live, for requests that name no tenant.';
 
 -- A router goes by a home that it looked up within this time, so a home is left only when it was announced longer ago.
+-- A first home leaves nothing behind, so nobody waits for that.
 create function private.settle_seconds() returns numeric
 language sql immutable
 begin atomic
   select 0.25;
 end;
 comment on function private.settle_seconds() is
-  'How long a router may go by what it knows. A home changes only when it has been announced (state moving or provisioning) for longer than that.';
+  'How long a router may go by what it knows. A home changes only when it has been announced (state moving) for longer than that.';
 alter table private.placement_version add column announced_at timestamptz not null default '-infinity';
 comment on column private.placement_version.announced_at is 'When a change of a home was last announced; taken at commit.';
 
@@ -104,7 +105,7 @@ begin
 end $$;
 comment on function private.tg_announce_home() is 'Deferred to commit: from now on routers can see that this home is about to change.';
 create constraint trigger _970_announced after insert or update on public.organization_placements
-  deferrable initially deferred for each row when (new.state in ('moving', 'provisioning')) execute function private.tg_announce_home();
+  deferrable initially deferred for each row when (new.state = 'moving') execute function private.tg_announce_home();
 
 create function private.tg_settle_home() returns trigger
 language plpgsql security definer set search_path = ''
@@ -116,7 +117,7 @@ begin
 end $$;
 comment on function private.tg_settle_home() is 'Waits until every router has seen the announcement of this change, and no longer goes by the old home.';
 create trigger _120_settle before update on public.organization_placements for each row
-  when (old.database_name is distinct from new.database_name or old.schema_name is distinct from new.schema_name or old.state = 'provisioning')
+  when (old.database_name is distinct from new.database_name or old.schema_name is distinct from new.schema_name)
   execute function private.tg_settle_home();
 
 create function public.placement_overview()

@@ -8,9 +8,7 @@ import json
 import os
 import re
 import secrets
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
@@ -28,6 +26,7 @@ from aiohttp import web
 
 from tenantry_cli.migrate import apply_migrations, read_migrations
 from tenantry_cli.project import find_project
+from tenantry_cli.scratch import scratch_directory
 from tenantry_cli.stack.database import Server, create_database, prepare_cluster
 from tenantry_cli.stack.installation import Programs, find_programs
 from tenantry_cli.stack.ports import free_port
@@ -152,9 +151,7 @@ def running_pair() -> Iterator[Pair]:
     """Both servers, migrated, with PostgREST on each."""
     programs = find_programs(os.environ.get("TENANTRY_TEST_POSTGRES_BIN"))
     passwords = new_passwords()
-    directory = Path(tempfile.mkdtemp(prefix="tenantry-test-"))
-    with ExitStack() as started:
-        started.callback(shutil.rmtree, directory, ignore_errors=True)
+    with scratch_directory() as directory, ExitStack() as started:
 
         def cluster(name: str) -> Cluster:
             (directory / name).mkdir(mode=0o755)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import psutil
 import pytest
 
+from tenantry_cli.scratch import scratch_directory
 from tenantry_cli.stack import control
 from tenantry_cli.stack.control import RunningStack, StackError
 from tenantry_cli.stack.home import Home, StackState
@@ -92,8 +91,8 @@ class Bench:
 @contextmanager
 def new_bench() -> Iterator[Bench]:
     # Not tmp_path, whose long name would move the database's socket elsewhere.
-    with tempfile.TemporaryDirectory(prefix="tenantry-test-") as directory:
-        home = Home(Path(directory) / "home")
+    with scratch_directory() as directory:
+        home = Home(directory / "home")
         settings = {
             "TENANTRY_HOME": str(home.directory),
             "TENANTRY_PORT": str(free_port()),
