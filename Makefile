@@ -46,13 +46,13 @@ expected: $(DEV_STAMP) ## After changing migrations: write what the gateway's bo
 	@$(VENV)/python tools/generate_expected_database.py
 
 test: $(DEV_STAMP) $(NODE_STAMP) ## Run all tests (some: make test ARGS=tests/cli)
-	@$(VENV)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(VENV)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The report is written whatever the tests found, and says what they did not prove.
 proof: $(DEV_STAMP) $(NODE_STAMP) ## Run the full proof of isolation (minutes); report in build/proof/
 	@rm -rf build/proof
 	@tests=0; TENANTRY_PROOF_DIR=build/proof/figures $(VENV)/python -m pytest policies_tests \
-	  --full-proof --all-mutants -n $(WORKERS) --dist loadfile $(ARGS) || tests=$$?; \
+	  --full-proof --all-mutants -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS) || tests=$$?; \
 	$(VENV)/python -m policies_tests.report build/proof/figures build/proof && exit $$tests
 
 check: $(DEV_STAMP) ## Lint, formatting and types

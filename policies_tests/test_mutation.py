@@ -133,6 +133,7 @@ def _run(
     return noticed, survivors
 
 
+@pytest.mark.slow
 def test_the_sound_database_is_not_noticed(laboratory: Laboratory) -> None:
     """A detector that always calls says nothing."""
     sound = Mutant("none", "sound", "select 1", ("public.customers", "public.businesses", "ranks"))
@@ -141,6 +142,7 @@ def test_the_sound_database_is_not_noticed(laboratory: Laboratory) -> None:
     assert laboratory.notices(sound) is None
 
 
+@pytest.mark.slow
 def test_a_sample_of_mutants_is_noticed(
     laboratory: Laboratory, mutants: list[Mutant], evidence: Evidence
 ) -> None:

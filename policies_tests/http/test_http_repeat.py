@@ -73,6 +73,7 @@ def _full(stage: Stage, probes: list[Probe]) -> Iterator[Round]:
             yield probe, callers, OFTEN if name in QUICK_PERSONAS else 2
 
 
+@pytest.mark.slow
 def test_requests_give_what_the_oracle_says(
     stage: Stage, probes: list[Probe], api: tuple[Api, int], pytestconfig: pytest.Config
 ) -> None:

@@ -34,6 +34,7 @@ def on(server: Server, fleet: Fleet) -> Fleet:
     return replace(fleet, server=server, _open={})
 
 
+@pytest.mark.slow
 def test_into_a_second_server(fleet: Fleet, directory: Path, second_server: Server) -> None:
     place(fleet, "bluebird", "schema")
     place(fleet, "copperline", "database")

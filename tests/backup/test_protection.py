@@ -34,6 +34,7 @@ def test_a_database_that_is_not_protected_is_not_served(
     _refused(fleet, directory, path, FAULTS[fault])
 
 
+@pytest.mark.slow
 def test_a_schema_that_is_not_protected_is_not_served(fleet: Fleet, directory: Path) -> None:
     place(fleet, "bluebird", "schema")
     path = archive_tenant(fleet, "bluebird", directory)

@@ -38,6 +38,7 @@ def row_security(server: Environment) -> dict[str, object]:
     return {"rows": rows, **rls.as_json(report)}
 
 
+@pytest.mark.slow
 def test_data_has_the_promised_size(row_security: dict[str, object]) -> None:
     rows = row_security["rows"]
     assert isinstance(rows, dict)

@@ -37,6 +37,7 @@ def moved(server: Environment) -> list[moves.Moved]:
     return moves.measure(server, lambda move: None)
 
 
+@pytest.mark.slow
 def test_each_step_is_what_its_figures_say(report: placements.Report) -> None:
     """So many homes were made, all of them touched and served."""
     assert [step.tenants for step in report.steps] == [1, 2]

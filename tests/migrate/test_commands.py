@@ -36,6 +36,7 @@ def asked(fleet: SmallFleet, *arguments: str, status: int = 0) -> Any:
     return json.loads(command(fleet, *arguments, "-o", "json", status=status))
 
 
+@pytest.mark.slow
 def test_a_fleet_from_the_command_line(database_server: Server, tmp_path: Path) -> None:
     directory = tmp_path / "supabase"
     with small_fleet(

@@ -37,6 +37,7 @@ async def none_left() -> None:
     raise AssertionError("a process is left behind")
 
 
+@pytest.mark.slow
 async def test_churn(new_front, fleet):
     """Twelve databases, three processes at most, stopped at once when idle: 600 right answers."""
     tenants = [fleet.tenant(f"churn{number}", "database") for number in range(12)]
