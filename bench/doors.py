@@ -26,8 +26,8 @@ from tenantry_cli.stack.ports import free_port
 from tenantry_cli.stack.process import last_lines, read_json, spawn
 from tenantry_cli.stack.programs import find_postgrest
 
-#: Databases of tenants that get a PostgREST of their own; the others would cost as much again.
-SERVED_DATABASES = 3
+#: Tenants with a home of their own that get a PostgREST; the others would cost as much again.
+SERVED_HOMES = 3
 SHAPES = ("one customer by id", "page of 50 with phone numbers", "insert of one customer")
 _FEWEST_ROUNDS = 9
 #: Postgres settles on a plan at the sixth execution of a statement.
@@ -69,12 +69,12 @@ class Door:
 
 
 def postgrest_doors(homes: Homes, servers: dict[str, list[PostgREST]]) -> list[Door]:
-    """One per placement. Of the databases of tenants, those that have a PostgREST."""
+    """One per placement. Of tenants with a home of their own, those that have a PostgREST."""
     doors = []
     for placement in PLACEMENTS:
-        residents = homes.residents[placement]
         here = servers[placement]
-        if placement == "database":
+        residents = homes.residents[placement]
+        if placement != "pooled":
             residents = residents[: len(here)]
         kept = [Connection(one.port) for one in here]
         doors.append(
@@ -141,8 +141,8 @@ def gateway_doors(homes: Homes, main: PostgREST) -> Iterator[list[Door]]:
         doors = []
         for placement in PLACEMENTS:
             residents = homes.residents[placement]
-            if placement == "database":
-                residents = residents[:SERVED_DATABASES]
+            if placement != "pooled":
+                residents = residents[:SERVED_HOMES]
             headers = [
                 {
                     "apikey": publishable,

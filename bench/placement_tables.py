@@ -117,7 +117,7 @@ def _shelf(steps: Sequence[Found]) -> Rows:
         "the same without a reload",
         "refused",
     ]
-    return Rows("One shelf, by the number of its schemas", heads, rows)
+    return Rows("One schema, by how many its shelf has", heads, rows)
 
 
 def moves_table(moves: Sequence[Found]) -> Rows:

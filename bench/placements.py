@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 
 from bench.doors import (
-    SERVED_DATABASES,
+    SERVED_HOMES,
     Latency,
     gateway_doors,
     measure_latencies,
@@ -21,6 +21,7 @@ from bench.homes import PLACEMENTS, Homes, Resident, as_owner, new_homes, open_h
 from bench.memory import Memory, database_mb, memory_of, schema_mb
 from bench.reload import Reload, measure_reload
 from tenantry_cli.fleet.databases import choose_shelf, ensure_template
+from tenantry_cli.fleet.fleet import Home
 
 #: Rows of each tenant, so that a page is a page.
 _ROWS = 400
@@ -35,11 +36,11 @@ _PLACE = {
 
 @dataclass(frozen=True)
 class Serving:
-    """The PostgREST of one placement: the mean of those of tenants' databases."""
+    """The PostgREST of one placement: the mean of those of tenants' homes."""
 
     processes: int
     ready_ms: float
-    #: Anonymous memory, before the first request and after the last; a shelf's after reloads.
+    #: Anonymous memory, before the first request and after the last; a schema's after reloads.
     start_mb: float
     used_mb: float
 
@@ -111,14 +112,14 @@ def _step(homes: Homes, shelf: str, count: int, before: dict[str, float]) -> tup
     with open_home(environment, homes.residents["pooled"][0].tenant) as connection:
         idle = memory_of(connection.info.backend_pid)
     with ExitStack() as opened:
-        servers = _servers(opened, homes, shelf)
+        servers = _servers(opened, homes)
         starts = {one: [memory_of(s.pid) for s in servers[one]] for one in PLACEMENTS}
         latencies = measure_latencies("PostgREST", homes, postgrest_doors(homes, servers))
         gateway = opened.enter_context(gateway_doors(homes, servers["pooled"][0]))
         if gateway:
             latencies += measure_latencies("gateway", homes, gateway)
         reload = measure_reload(
-            environment, shelf, servers["schema"][0], homes.residents["schema"][-1]
+            environment, shelf, servers["schema"][0], homes.residents["schema"][0]
         )
         serving = {
             one: _serving(servers[one], starts[one], [memory_of(s.pid) for s in servers[one]])
@@ -177,21 +178,24 @@ def _touched(environment: Environment, residents: Sequence[Resident]) -> list[Me
     return found
 
 
-def _servers(opened: ExitStack, homes: Homes, shelf: str) -> dict[str, list[PostgREST]]:
+def _servers(opened: ExitStack, homes: Homes) -> dict[str, list[PostgREST]]:
+    """As the gateway runs them: one for all pooled tenants, one for each schema and database."""
     environment, residents = homes.environment, homes.residents
     pooled = opened.enter_context(postgrest(environment, homes.fleet.main, ["public"]))
 
-    def serve(database: str, schemas: Sequence[str]) -> PostgREST:
+    def serve(home: Home) -> PostgREST:
+        schemas = list(dict.fromkeys(("public", home.schema)))
         return opened.enter_context(
-            postgrest(environment, database, ["public", *schemas], pooled.secret, _PLACE)
+            postgrest(environment, home.database, schemas, pooled.secret, _PLACE)
         )
 
     return {
         "pooled": [pooled],
-        "schema": [serve(shelf, [one.tenant.home.schema for one in residents["schema"]])],
-        "database": [
-            serve(one.tenant.home.database, []) for one in residents["database"][:SERVED_DATABASES]
-        ],
+        **{
+            placement: [serve(one.tenant.home) for one in residents[placement][:SERVED_HOMES]]
+            for placement in PLACEMENTS
+            if placement != "pooled"
+        },
     }
 
 

@@ -101,7 +101,7 @@ def plot_metrics(metrics: dict[str, Any], path: Path) -> Path:
 
 
 def plot_placements(found: dict[str, Any], path: Path) -> Path:
-    """Time to make a tenant, memory of a backend that touched them all, and a shelf's reload."""
+    """Time to make a tenant, memory of a backend that touched them all, and the reload of a schema."""
     steps = found["steps"]
     counts = [step["tenants"] for step in steps]
     with mpl.rc_context(_STYLE):
@@ -125,8 +125,8 @@ def plot_placements(found: dict[str, Any], path: Path) -> Path:
             shelf.plot(counts, values, marker="o", color=color, label=label)
         starts = [step["serving"]["schema"]["ready_ms"] for step in steps]
         shelf.plot(counts, starts, marker="o", color=_COLORS[2], label="start to ready")
-        shelf.set_title("PostgREST of a shelf, ms")
-        shelf.set_xlabel("schemas")
+        shelf.set_title("PostgREST of a schema, ms")
+        shelf.set_xlabel("schemas on its shelf")
         for panel in (memory, shelf):
             panel.set_ylim(bottom=0)
             panel.legend(frameon=False, fontsize=7)

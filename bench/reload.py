@@ -1,4 +1,4 @@
-"""How long requests wait while the PostgREST of a shelf reads its catalog again."""
+"""How long requests wait while the PostgREST of a schema reads the catalog of its shelf again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROUNDS = 3
 _PAUSE_SECONDS = 0.5
 #: What takes longer is given up, and counts as that long.
 _LONGEST_SECONDS = 300.0
-#: After so long a shelf has shown what it is like.
+#: After so long it has shown what it is like.
 _ENOUGH_SECONDS = 60.0
 
 
