@@ -101,7 +101,7 @@ def plot_metrics(metrics: dict[str, Any], path: Path) -> Path:
 
 
 def plot_placements(found: dict[str, Any], path: Path) -> Path:
-    """Time to make a tenant, memory of a backend that touched them all, and the reload of a schema."""
+    """Time to make a tenant, memory of a backend that touched all, and the reload of a schema."""
     steps = found["steps"]
     counts = [step["tenants"] for step in steps]
     with mpl.rc_context(_STYLE):

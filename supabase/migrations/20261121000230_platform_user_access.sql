@@ -238,6 +238,8 @@ as $$
 declare
   v_user uuid;
 begin
+  -- An `on conflict do update` fires the triggers of both events, one of them for no rows.
+  if array_remove(users, null) = '{}' then return; end if;
   lock table private.user_access in row exclusive mode;   -- waits for a refresh of everybody
   for v_user in select distinct u from unnest(users) u where u is not null order by 1 loop
     perform pg_advisory_xact_lock(hashtextextended('user_access:' || v_user::text, 0));

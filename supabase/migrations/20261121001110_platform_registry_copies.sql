@@ -261,6 +261,7 @@ declare
   v_organization uuid := (snapshot ->> 'organization_id')::uuid;
   v_users uuid[];
   v_removed boolean := false;
+  v_is_new boolean;
   v_zones jsonb;
   r record;
   v_schema text;
@@ -276,14 +277,17 @@ begin
 
   -- Triggers of the registry guard and audit what people do, and that happened where it was done.
   perform set_config('session_replication_role', 'replica', true);
-  for r in select * from private.registry_tables order by position loop
-    if private.make_rows_equal(r.table_name, r.belongs, r.is_shared, v_organization, coalesce(snapshot -> 'tables' -> r.table_name, '[]'), r.columns) then
+  -- Of an organization that is not here yet nothing is here: where it has no rows either, there is nothing to do.
+  v_is_new := not exists (select 1 from public.organizations o where o.id = v_organization);
+  for r in select t.*, coalesce(snapshot -> 'tables' -> t.table_name, '[]') as rows from private.registry_tables t order by t.position loop
+    continue when v_is_new and r.rows = '[]';
+    if private.make_rows_equal(r.table_name, r.belongs, r.is_shared, v_organization, r.rows, r.columns) then
       v_removed := true;
     end if;
   end loop;
-  perform set_config('session_replication_role', 'origin', true);
-
+  -- Here too: everybody's rights are computed below, once.
   perform private.refresh_business_directory(array[v_organization]);
+  perform set_config('session_replication_role', 'origin', true);
   v_users := v_users || array(
     select m.user_id from public.organization_memberships m where m.organization_id = v_organization
     union select m.user_id from public.business_memberships m join public.businesses b on b.id = m.business_id where b.organization_id = v_organization);
