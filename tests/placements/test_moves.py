@@ -12,9 +12,10 @@ import pytest
 
 from tenantry_cli.errors import TenantryError
 from tenantry_cli.fleet import mover
-from tenantry_cli.fleet.fleet import Fleet, FleetError
+from tenantry_cli.fleet.fleet import Connection, Fleet, FleetError
 from tenantry_cli.fleet.mover import clean_moves, move_tenant, resume_move, unfinished_move
 from tenantry_cli.fleet.provision import ISOLATIONS, NewTenant, create_tenant
+from tenantry_cli.fleet.registry import send_due
 from tenantry_cli.fleet.rows import digest, plain_text, tables_at
 
 from .conftest import MANAGER, OWNER, STRANGER, VIEWER, Place
@@ -178,6 +179,101 @@ def test_a_killed_move_is_taken_up(
         resume_move(fleet, moved_tenant)
 
 
+@pytest.mark.parametrize(
+    ("step", "there"),
+    [
+        ("copy ahead customers", "pooled"),
+        ("build indexes", "schema"),
+        ("freeze", "database"),
+        ("catch up audit_logs", "schema"),
+        ("catch up customers", "pooled"),
+        ("switch", "database"),
+    ],
+)
+def test_a_killed_move_that_had_copied_ahead_is_taken_up(
+    fleet: Fleet,
+    moved_tenant: str,
+    place_of: Callable[[str], Place],
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    there: str,
+) -> None:
+    monkeypatch.setattr(mover, "LARGE_ROWS", 0)
+    test_a_killed_move_is_taken_up(fleet, moved_tenant, place_of, step, there)
+
+
+@pytest.mark.parametrize("there", ["schema", "database", "pooled"])
+def test_what_changes_after_it_was_copied_ahead_arrives(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, there: str
+) -> None:
+    """New, changed and removed rows, a new business, and one that is gone with its rows."""
+    monkeypatch.setattr(mover, "LARGE_ROWS", 0)
+    slug = f"ahead-{there}"
+    tenant = create_tenant(fleet, NewTenant(slug, "owner@bluebird.example", slug=slug))
+    if there == "pooled":
+        move_tenant(fleet, slug, "schema")
+    with fleet.connect() as main:
+        main.execute(
+            "update public.subscriptions set plan_id = (select id from public.subscription_plans "
+            "order by (limits ->> 'businesses')::integer desc nulls first limit 1) "
+            "where organization_id = %s",
+            (tenant.id,),
+        )
+        first = main.execute(
+            "select id from public.businesses where organization_id = %s", (tenant.id,)
+        ).fetchone()
+        assert first
+        doomed = _found_business(main, tenant.id, "Doomed")
+    send_due(fleet)
+    place = Place(fleet, fleet.tenant(slug))
+    create = "select (create_customer(business_id => %s, first_name => %s)).id"
+    kept, changed, removed = (place.value(OWNER, create, first["id"], name) for name in "ABC")
+    place.value(OWNER, create, doomed, "D")
+    late: list[object] = []
+
+    def meanwhile(step: str, done: float) -> None:
+        if step != "freeze" or late:
+            return
+        late.append(place.value(OWNER, create, first["id"], "late"))
+        place.all(
+            OWNER, "update customers set notes = 'changed' where business_id = %s and id = %s",
+            first["id"], changed,
+        )  # fmt: skip
+        place.all(
+            None, "delete from customers where business_id = %s and id = %s", first["id"], removed
+        )
+        with fleet.connect() as main:
+            late.append(_found_business(main, tenant.id, "New"))
+            main.execute("delete from public.businesses where id = %s", (doomed,))
+        send_due(fleet)
+        late.append(place.value(OWNER, create, late[1], "of the new one"))
+        place.close()
+
+    move_tenant(fleet, slug, there, progress=meanwhile)
+
+    moved = Place(fleet, fleet.tenant(slug))
+    rows = moved.all(
+        None,
+        "select id, notes from customers where business_id = any (%s)",
+        [first["id"], doomed, late[1]],
+    )
+    assert {row["id"]: row["notes"] for row in rows} == {
+        kept: None, changed: "changed", late[0]: None, late[2]: None,
+    }  # fmt: skip
+    moved.close()
+
+
+def _found_business(main: Connection, organization_id: UUID, name: str) -> UUID:
+    row = main.execute(
+        "insert into public.businesses (organization_id, name, slug, country, currency) "
+        "values (%s, %s, %s, 'US', 'USD') returning id",
+        (organization_id, name, f"{name.lower()}-{organization_id.hex[-8:]}"),
+    ).fetchone()
+    assert row
+    found: UUID = row["id"]
+    return found
+
+
 @pytest.mark.parametrize("there", ["schema", "database"])
 def test_an_error_undoes_the_move(
     fleet: Fleet, moved_tenant: str, monkeypatch: pytest.MonkeyPatch, there: str
@@ -226,7 +322,7 @@ def test_indexes_that_were_built_afterwards_are_all_there(
         return build(connection, tables)
 
     monkeypatch.setattr(mover, "indexed_afterwards", watched)
-    monkeypatch.setattr(mover, "INDEX_AFTERWARDS_ROWS", 0)
+    monkeypatch.setattr(mover, "LARGE_ROWS", 0)
     move_tenant(fleet, moved_tenant, "schema")
     assert "customers" in dropped
     home = fleet.tenant(moved_tenant).home
@@ -311,12 +407,20 @@ class Writer(threading.Thread):
         fleet.close()
 
 
+@pytest.mark.parametrize("large", [False, True], ids=["at once", "ahead"])
 @pytest.mark.parametrize(
     ("here", "there"), [("pooled", "schema"), ("schema", "database"), ("database", "pooled")]
 )
 def test_no_acknowledged_write_is_lost(
-    fleet: Fleet, place_of: Callable[[str], Place], here: str, there: str
+    fleet: Fleet,
+    place_of: Callable[[str], Place],
+    monkeypatch: pytest.MonkeyPatch,
+    here: str,
+    there: str,
+    large: bool,
 ) -> None:
+    if large:
+        monkeypatch.setattr(mover, "LARGE_ROWS", 0)
     if fleet.tenant("bluebird").home.isolation != here:
         move_tenant(fleet, "bluebird", here)
     business = place_of("bluebird").value(OWNER, DENTAL)

@@ -257,7 +257,9 @@ class Restore:
                 remove_rows(place, list(here.values()), businesses)
                 for number, table in enumerate(self._manifest.tables):
                     self._progress(f"copy {table.name}", 0.15 + 0.5 * number / len(wanted))
-                    statement = copy_in(here[table.name].identifier, wanted[table.name], "text")
+                    statement = copy_in(
+                        here[table.name].identifier, wanted[table.name].columns, "text"
+                    )
                     with place.cursor().copy(statement) as rows:
                         for block in self._archive.rows(table):
                             rows.write(block)

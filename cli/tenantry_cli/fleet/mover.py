@@ -1,7 +1,7 @@
 """Moving an organization from one home to another, under live traffic, with proof.
 
-    planned    the new home is made; members still write at the old one
-    copying    nobody writes; rows are copied
+    planned    the new home is made, many rows are copied ahead; members still write at the old one
+    copying    nobody writes; rows are copied, or those that changed meanwhile
     verifying  rows are counted and hashed on both sides, references are checked
     cutover    the registry points to the new home
     done       members write there; the old rows stay, inert, for a grace period
@@ -26,6 +26,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from tenantry_cli.fleet import provision
+from tenantry_cli.fleet.ahead import Ahead, catch_up, oldest_unseen
 from tenantry_cli.fleet.fleet import Connection, Fleet, FleetError, Home
 from tenantry_cli.fleet.registry import send
 from tenantry_cli.fleet.rows import (
@@ -47,7 +48,8 @@ from tenantry_cli.fleet.rows import (
 from tenantry_cli.migrate.locks import keep_migrations_away
 
 GRACE_HOURS = 24
-INDEX_AFTERWARDS_ROWS = 5_000
+#: More are copied ahead, and indexed afterwards where nobody uses the tables yet.
+LARGE_ROWS = 5_000
 #: How long transactions that were open at the freeze may take to end before the move is given up.
 DRAIN_SECONDS = 10.0
 
@@ -251,6 +253,8 @@ class _Runner:
         self._grace_hours, self._drain_seconds = grace_hours, drain
         self._done = 0.0
         self._rows: dict[str, int] = {}
+        #: Known to this process alone: whoever takes up an interrupted move copies everything.
+        self._ahead: Ahead | None = None
 
     def run(self) -> Move:
         move = self._read()
@@ -284,6 +288,8 @@ class _Runner:
             here = tables_at(source, move.source)
             require_same_tables(here, tables_at(target, move.target))
             self._count(source, here, businesses_of(self._fleet, move.organization_id))
+        if sum(self._rows.values()) > LARGE_ROWS:
+            self._ahead = self._copy_ahead(move)
         self._say("freeze", 0.1)
         with self._fleet.session() as main, main.transaction():
             provision.set_state(main, move.organization_id, "moving")
@@ -293,37 +299,81 @@ class _Runner:
                 (self._id,),
             )
 
+    def _copy_ahead(self, move: Move) -> Ahead:
+        businesses = businesses_of(self._fleet, move.organization_id)
+        with self._sides(move) as (source, target):
+            same_partitions(source, target, move.source, move.target)
+            with source.transaction(), as_they_are(target):
+                source.execute("set transaction isolation level repeatable read read only")
+                ahead = Ahead(businesses, oldest_unseen(source))
+                self._copy_all(source, target, move, businesses, "ahead ")
+            self._analyze(target, move)
+        return ahead
+
     def _copy(self, move: Move) -> None:
         # The source is told before anything is copied, however this process got here.
         send(self._fleet, move.organization_id, move.source.database)
         self._say("wait for open transactions", 0.12)
         drain(self._fleet, move.source.database, self._drain_seconds)
         businesses = businesses_of(self._fleet, move.organization_id)
-        with (
-            self._fleet.session(move.source.database) as source,
-            # A session of its own: both homes may be in one database.
-            self._fleet.connect(move.target.database) as target,
-        ):
-            from_tables = tables_at(source, move.source)
-            to_tables = {one.name: one for one in tables_at(target, move.target)}
-            self._count(source, from_tables, businesses)
+        with self._sides(move) as (source, target):
             same_partitions(source, target, move.source, move.target)
             with source.transaction(), as_they_are(target):
                 source.execute("set transaction isolation level repeatable read read only")
-                # What an interrupted copy, or an earlier stay, has left.
-                remove_rows(target, list(to_tables.values()), businesses)
-                rows = sum(self._rows.values())
-                # What the pooled tables hold is in use, and a few rows are not worth it.
-                fresh = move.target.isolation != "pooled" and rows > INDEX_AFTERWARDS_ROWS
-                own = [one for one in to_tables.values() if one.name != ACCESS_LISTS]
-                done = 0.15
-                with indexed_afterwards(target, own if fresh else []):
-                    for table in from_tables:
-                        self._say(f"copy {table.name}", done)
-                        copy_rows(source, target, table, to_tables[table.name], businesses)
-                        done += 0.5 * self._share(table)
-                    self._say("build indexes", done)
+                if self._ahead is None:
+                    self._copy_all(source, target, move, businesses)
+                else:
+                    done = 0.6
+                    for here, there in self._tables(source, target, move):
+                        self._say(f"catch up {here.name}", done)
+                        catch_up(source, target, here, there, businesses, self._ahead)
+                        done += 0.05 * self._share(here)
+            if self._ahead is None:
+                self._analyze(target, move)
         self._step("verifying")
+
+    def _copy_all(
+        self,
+        source: Connection,
+        target: Connection,
+        move: Move,
+        businesses: Sequence[UUID],
+        how: str = "",
+    ) -> None:
+        pairs = self._tables(source, target, move)
+        self._count(source, [here for here, _ in pairs], businesses)
+        # What an interrupted copy, or an earlier stay, has left.
+        remove_rows(target, [there for _, there in pairs], businesses)
+        # What the pooled tables hold is in use, and a few rows are not worth it.
+        fresh = move.target.isolation != "pooled" and sum(self._rows.values()) > LARGE_ROWS
+        own = [there for _, there in pairs if there.name != ACCESS_LISTS]
+        done = 0.15
+        with indexed_afterwards(target, own if fresh else []):
+            for here, there in pairs:
+                self._say(f"copy {how}{here.name}", done)
+                copy_rows(source, target, here, there, businesses)
+                done += 0.45 * self._share(here)
+            self._say("build indexes", done)
+
+    @contextmanager
+    def _sides(self, move: Move) -> Iterator[tuple[Connection, Connection]]:
+        """Both homes; the new one by a session of its own, for both may be in one database."""
+        with (
+            self._fleet.session(move.source.database) as source,
+            self._fleet.connect(move.target.database) as target,
+        ):
+            yield source, target
+
+    def _tables(
+        self, source: Connection, target: Connection, move: Move
+    ) -> list[tuple[Table, Table]]:
+        """Each table at the old home with itself at the new one."""
+        there = {one.name: one for one in tables_at(target, move.target)}
+        return [(one, there[one.name]) for one in tables_at(source, move.source)]
+
+    def _analyze(self, target: Connection, move: Move) -> None:
+        for table in tables_at(target, move.target) if move.target.isolation != "pooled" else ():
+            target.execute(sql.SQL("analyze {}").format(table.identifier))
 
     def _verify(self, move: Move) -> None:
         businesses = businesses_of(self._fleet, move.organization_id)
@@ -356,8 +406,6 @@ class _Runner:
             broken = orphans(target, list(to_tables.values()), businesses)
             if broken:
                 raise FleetError(f"references would point to nothing: {'; '.join(broken)}")
-            for table in to_tables.values() if move.target.isolation != "pooled" else ():
-                target.execute(sql.SQL("analyze {}").format(table.identifier))
         self._say("switch", 0.96)
         with self._fleet.session() as main, main.transaction():
             main.execute(

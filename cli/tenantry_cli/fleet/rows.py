@@ -170,7 +170,7 @@ def copy_rows(
     """Stream the rows of these businesses from one table into the other."""
     with (
         source.cursor().copy(copy_out(from_table, businesses)) as reader,
-        target.cursor().copy(copy_in(to_table.identifier, from_table)) as writer,
+        target.cursor().copy(copy_in(to_table.identifier, from_table.columns)) as writer,
     ):
         for block in reader:
             writer.write(block)
@@ -187,10 +187,10 @@ def copy_out(table: Table, businesses: Sequence[UUID], form: str = "binary") -> 
     )
 
 
-def copy_in(target: sql.Identifier, columns_of: Table, form: str = "binary") -> sql.Composed:
-    """The COPY that takes rows with the columns of a table."""
+def copy_in(target: sql.Identifier, columns: Sequence[str], form: str = "binary") -> sql.Composed:
+    """The COPY that takes rows with these columns."""
     return sql.SQL("copy {} ({}) from stdin ({})").format(
-        target, columns_of.column_list(), sql.SQL("format " + form)
+        target, sql.SQL(", ").join(map(sql.Identifier, columns)), sql.SQL("format " + form)
     )
 
 
