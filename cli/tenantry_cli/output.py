@@ -10,6 +10,7 @@ from enum import StrEnum
 import psycopg
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from tenantry_cli.errors import TenantryError
 
@@ -42,6 +43,11 @@ def fail(message: str) -> None:
     progress.print("[red]error:[/red] ", end="")
     progress.print(message, markup=False)
     raise typer.Exit(1)
+
+
+def print_whole(table: Table) -> None:
+    """Print a table as wide as it is: a folded one can be neither searched nor copied from."""
+    Console(highlight=False, width=10_000).print(table)
 
 
 def is_terminal() -> bool:

@@ -20,7 +20,15 @@ from tenantry_cli.fleet.mover import Progress as Tell
 from tenantry_cli.fleet.opening import opened_fleet
 from tenantry_cli.fleet.provision import NewTenant, create_tenant
 from tenantry_cli.options import DatabaseUrl, OutputOption
-from tenantry_cli.output import Format, console, fail, is_terminal, plain_errors, progress
+from tenantry_cli.output import (
+    Format,
+    console,
+    fail,
+    is_terminal,
+    plain_errors,
+    print_whole,
+    progress,
+)
 
 app = typer.Typer(
     no_args_is_help=True, help="Tenants: organizations, where they live, and their life."
@@ -70,10 +78,9 @@ def list_tenants(database_url: DatabaseUrl = None, output: OutputOption = Format
         if output is Format.json:
             _print_json([describe(one) for one in tenants])
             return
-        # As wide as it is: a folded name of a database can be neither searched nor copied.
-        table = Table(box=None)
-        for heading in ("tenant", "name", "placement", "home", "state", "epoch", "businesses"):
-            table.add_column(heading, no_wrap=True, overflow="ignore")
+        table = Table(
+            "tenant", "name", "placement", "home", "state", "epoch", "businesses", box=None
+        )
         for one in tenants:
             table.add_row(
                 one.slug,
@@ -84,7 +91,7 @@ def list_tenants(database_url: DatabaseUrl = None, output: OutputOption = Format
                 str(one.epoch),
                 str(one.businesses),
             )
-        console.print(table, crop=False)
+        print_whole(table)
 
 
 @app.command()

@@ -11,14 +11,13 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tenantry_cli.fleet.fleet import Fleet
 from tenantry_cli.fleet.opening import opened_fleet
 from tenantry_cli.operations.places import Visited, explain
-from tenantry_cli.output import Format, console, fail, plain_errors, progress
+from tenantry_cli.output import Format, console, fail, plain_errors, print_whole, progress
 
 Database = Annotated[
     str | None, typer.Option("--database", "-d", help="Only this one. Default: all of the fleet.")
@@ -27,7 +26,6 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so man
 
 Row = dict[str, Any]
 
-_WIDEST = 400
 _LONGEST_TEXT = 120
 
 
@@ -60,8 +58,7 @@ def show(output: Format, rows: Sequence[Row], empty: str) -> None:
             grid.add_column(_heading(name), justify="right" if is_number else "left")
         for row in rows:
             grid.add_row(*(Text(_cell(name, row[name])) for name in shown))
-        # As wide as it is: a folded table of many columns can be neither read nor searched.
-        Console(highlight=False, width=_WIDEST).print(grid)
+        print_whole(grid)
 
 
 def _is_telling(name: str, rows: Sequence[Row]) -> bool:
