@@ -226,15 +226,16 @@ def test_what_changes_after_it_was_copied_ahead_arrives(
         doomed = _found_business(main, tenant.id, "Doomed")
     send_due(fleet)
     place = Place(fleet, fleet.tenant(slug))
-    create = "select (create_customer(business_id => %s, first_name => %s)).id"
-    kept, changed, removed = (place.value(OWNER, create, first["id"], name) for name in "ABC")
-    place.value(OWNER, create, doomed, "D")
+    create = "select (create_customer(business_id => %s, email => %s)).id"
+    kept, changed, removed = (
+        place.value(OWNER, create, first["id"], f"{name}@people.example") for name in "abc"
+    )
+    place.value(OWNER, create, doomed, "d@people.example")
     late: list[object] = []
 
     def meanwhile(step: str, done: float) -> None:
         if step != "freeze" or late:
             return
-        late.append(place.value(OWNER, create, first["id"], "late"))
         place.all(
             OWNER, "update customers set notes = 'changed' where business_id = %s and id = %s",
             first["id"], changed,
@@ -242,11 +243,13 @@ def test_what_changes_after_it_was_copied_ahead_arrives(
         place.all(
             None, "delete from customers where business_id = %s and id = %s", first["id"], removed
         )
+        # A new one has the address of the one that is gone.
+        late.append(place.value(OWNER, create, first["id"], "c@people.example"))
         with fleet.connect() as main:
             late.append(_found_business(main, tenant.id, "New"))
             main.execute("delete from public.businesses where id = %s", (doomed,))
         send_due(fleet)
-        late.append(place.value(OWNER, create, late[1], "of the new one"))
+        late.append(place.value(OWNER, create, late[1], "c@people.example"))
         place.close()
 
     move_tenant(fleet, slug, there, progress=meanwhile)

@@ -65,19 +65,16 @@ def catch_up(
     assert here is not None
     key = _key_of(target, to_table)
     if here["changed"]:
-        staged = _stage(source, target, from_table, to_table, to_table.columns, changed)
+        staged = _stage(
+            source, target, from_table, to_table, "changed_rows", to_table.columns, changed
+        )
         target.execute(
             sql.SQL("delete from {} t using {} s where {}").format(
                 to_table.identifier, staged, _same(key)
             )
         )
-        target.execute(
-            sql.SQL(
-                "insert into {} ({columns}) overriding system value select {columns} from {}"
-            ).format(to_table.identifier, staged, columns=to_table.column_list())
-        )
-        target.execute(sql.SQL("drop table {}").format(staged))
-    # Also of a business that is gone itself.
+    # What is gone goes first: something new may have its number or address. Also the rows of a
+    # business that is gone itself.
     ours = sql.SQL("business_id = any ({})").format(
         sql.Literal(sorted({*businesses, *ahead.businesses}))
     )
@@ -85,8 +82,8 @@ def catch_up(
         sql.SQL("select count(*) as rows from {} where {}").format(to_table.identifier, ours)
     ).fetchone()
     assert there is not None
-    if there["rows"] != here["rows"]:
-        kept = _stage(source, target, from_table, to_table, key, of_business)
+    if there["rows"] != here["rows"] - here["changed"]:
+        kept = _stage(source, target, from_table, to_table, "kept_keys", key, of_business)
         target.execute(sql.SQL("analyze {}").format(kept))
         target.execute(
             sql.SQL("delete from {} t where {} and not exists (select from {} s where {})").format(
@@ -94,6 +91,13 @@ def catch_up(
             )
         )
         target.execute(sql.SQL("drop table {}").format(kept))
+    if here["changed"]:
+        target.execute(
+            sql.SQL(
+                "insert into {} ({columns}) overriding system value select {columns} from {}"
+            ).format(to_table.identifier, staged, columns=to_table.column_list())
+        )
+        target.execute(sql.SQL("drop table {}").format(staged))
 
 
 def _key_of(connection: Connection, table: Table) -> tuple[str, ...]:
@@ -115,15 +119,16 @@ def _stage(
     target: Connection,
     from_table: Table,
     to_table: Table,
+    name: str,
     columns: Sequence[str],
     condition: sql.Composable,
 ) -> sql.Identifier:
     """Columns of the rows that meet a condition, in a temporary table at the target."""
-    staged = sql.Identifier("pg_temp", "staged")
+    staged = sql.Identifier("pg_temp", name)
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     target.execute(
-        sql.SQL("create temporary table staged on commit drop as select {} from {} limit 0").format(
-            names, to_table.identifier
+        sql.SQL("create temporary table {} on commit drop as select {} from {} limit 0").format(
+            sql.Identifier(name), names, to_table.identifier
         )
     )
     query = sql.SQL("copy (select {} from {} where {}) to stdout (format binary)").format(
