@@ -135,6 +135,8 @@ def test_two_runners_never_run_together(owner: Connection, story: Database) -> N
         assert run_maintenance(owner, SCHEDULES, only_due=True) is None
         assert owner.execute("select private.run_due_tasks()").fetchall() == []
         assert run_due_maintenance(open_fleet(story.url())).found == {story.name: None}
+        # A session that is closed here ends a moment later there.
+        other.execute("select pg_advisory_unlock(hashtextextended('tenantry maintenance', 0))")
     assert _run(owner)
 
 
@@ -293,3 +295,54 @@ def test_without_pg_cron_it_is_refused(owner: Connection) -> None:
     for attempt in (schedule_with_pg_cron, unschedule_with_pg_cron):
         with pytest.raises(TenantryError, match=r"tenantry maintenance run.* every minute"):
             attempt(owner)
+
+
+# What pg_cron 1.6 offers to whoever schedules (https://github.com/citusdata/pg_cron#readme),
+# without the background worker: the test runs what is due itself.
+_PG_CRON = """
+create schema cron;
+create table cron.job (
+  jobid bigint generated always as identity primary key, schedule text not null,
+  command text not null, database text not null default current_database(),
+  username text not null default current_user, active boolean not null default true, jobname text,
+  unique (jobname, username)
+);
+create function cron.schedule(job_name text, schedule text, command text) returns bigint
+language sql as $$
+  insert into cron.job as j (jobname, schedule, command) values ($1, $2, $3)
+  on conflict (jobname, username) do update
+    set schedule = excluded.schedule, command = excluded.command
+  returning j.jobid
+$$;
+create function cron.unschedule(job_id bigint) returns boolean language sql as $$
+  with gone as (delete from cron.job j where j.jobid = $1 returning 1) select count(*) = 1 from gone
+$$;
+grant usage on schema cron to postgres;
+grant select, insert, update, delete on cron.job to postgres;
+insert into pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
+select 4294900000, 'pg_cron', 10, 'cron'::regnamespace, false, '1.6';
+"""
+
+
+def test_with_pg_cron_the_registered_job_does_what_is_due(
+    owner: Connection, story: Database
+) -> None:
+    with story.server.administer(story.name, autocommit=True) as superuser:
+        superuser.execute(_PG_CRON.encode())
+    job = schedule_with_pg_cron(owner)
+    assert schedule_with_pg_cron(owner) == job  # again: still one
+    row = owner.execute("select * from cron.job where jobid = %s", (job,)).fetchone()
+    assert row
+    assert (row["schedule"], row["database"], row["username"]) == (
+        "* * * * *", story.name, "postgres",
+    )  # fmt: skip
+
+    in_the_database = _due(owner) - _UPKEEP
+    assert in_the_database
+    with story.connect(autocommit=True) as worker:  # as pg_cron: a session of that user
+        worker.execute(row["command"].encode())
+    assert _due(owner) == _UPKEEP  # vacuum and reindex need the runner
+
+    assert unschedule_with_pg_cron(owner)
+    assert not unschedule_with_pg_cron(owner)
+    assert owner.execute("select * from cron.job").fetchall() == []
