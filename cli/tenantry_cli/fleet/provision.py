@@ -103,6 +103,9 @@ def make_place(fleet: Fleet, organization_id: UUID, home: Home) -> None:
                 "select to_regnamespace(%s) is not null as found", (home.schema,)
             ).fetchone()
             if not (found and found["found"]):
+                # On disk at the latest when the registry says so: its commit, on the same server,
+                # writes all that came before.
+                place.execute("set local synchronous_commit = off")
                 create_tenant_schema(place, home.schema, fleet.migrations)  # type: ignore[arg-type]
     if home.database != fleet.main:
         with fleet.session() as main:
