@@ -29,9 +29,12 @@ def scratch_directory() -> Iterator[Path]:
     parent = _parent()
     _sweep(parent)
     directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-    lock = os.open(directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    # Locked before it has its name, so that nobody else ever finds it free.
+    unnamed = directory / "lock.new"
+    lock = os.open(unnamed, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        unnamed.rename(directory / "lock")
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -1,9 +1,9 @@
 """Where tenants live: what the main database's registry says, remembered for as long as it holds.
 
 A home is left only after that was announced (state `moving`) for longer than `settle_seconds`; the
-main database sees to that. So an answer that came within `settle_seconds` of
-a look at the registry came from the right home, unless the tenant was known to be moving. Looks are
-shared by all requests; an answer that took longer, or concerns a moving tenant, waits for one.
+main database sees to that. So an answer that came within `settle_seconds` of a look at the registry
+came from the right home, unless the tenant was known to be moving. Looks are shared by all
+requests; an answer that took longer, or concerns a moving tenant, waits for one.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -303,6 +304,38 @@ def test_an_error_undoes_the_move(
     assert last
     assert last["state"] == "rolled_back"
     assert "calls_customer_fkey" in last["error"]
+
+
+@pytest.mark.parametrize("there", ["pooled", "schema"])
+def test_an_error_while_copying_ahead_undoes_the_move_and_nobody_waited(
+    fleet: Fleet, moved_tenant: str, monkeypatch: pytest.MonkeyPatch, there: str
+) -> None:
+    if fleet.tenant(moved_tenant).home.isolation != "database":
+        move_tenant(fleet, moved_tenant, "database")
+    before = digests(fleet, moved_tenant)
+    states: set[str] = set()
+    copy = mover.copy_rows
+
+    def broken(*arguments: Any) -> None:
+        states.add(fleet.tenant(moved_tenant).state)
+        copy(*arguments)
+        if arguments[3].name == "customers":
+            raise FleetError("the disk is full")
+
+    monkeypatch.setattr(mover, "LARGE_ROWS", 0)
+    monkeypatch.setattr(mover, "copy_rows", broken)
+    with pytest.raises(FleetError, match=r"undone.*the disk is full"):
+        move_tenant(fleet, moved_tenant, there)
+    tenant = fleet.tenant(moved_tenant)
+    assert (tenant.home.isolation, tenant.state, states) == ("database", "active", {"active"})
+    assert digests(fleet, moved_tenant) == before
+    if there == "pooled":
+        with fleet.connect() as main:
+            left = main.execute(
+                "select count(*) as rows from public.customers where business_id = any (%s)",
+                (mover.businesses_of(fleet, tenant.id),),
+            ).fetchone()
+        assert left == {"rows": 0}
 
 
 INDEXES = """

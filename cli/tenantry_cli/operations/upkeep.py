@@ -13,7 +13,8 @@ from tenantry_cli.operations.places import explain
 
 Result = dict[str, Any]
 
-#: Seconds that one statement waits for a lock: a busy table is left for the next time.
+#: Seconds that one statement waits for a lock: a busy table is left for the next time. Autovacuum
+#: gives way to who waits for a second (deadlock_timeout).
 _LOCK_SECONDS = 5
 #: Seconds that the rebuild of one index may take.
 _REINDEX_SECONDS = 1800
@@ -78,17 +79,17 @@ _AIRY = """
 
 def vacuum_tables(connection: Connection) -> Result:
     """VACUUM ANALYZE of every table with dead or changed rows."""
-    return _each(connection, "vacuum (analyze, skip_locked)", _find(connection, _DIRTY))
+    return _each(connection, "vacuum (analyze)", _find(connection, _DIRTY))
 
 
 def analyze_tables(connection: Connection) -> Result:
     """ANALYZE of every table that changed since the last time."""
-    return _each(connection, "analyze (skip_locked)", _find(connection, _CHANGED, False))
+    return _each(connection, "analyze", _find(connection, _CHANGED, False))
 
 
 def analyze_database(connection: Connection) -> Result:
     """ANALYZE of every table."""
-    return _each(connection, "analyze (skip_locked)", _find(connection, _CHANGED, True))
+    return _each(connection, "analyze", _find(connection, _CHANGED, True))
 
 
 def reindex_indexes(
@@ -133,7 +134,7 @@ def _each(connection: Connection, verb: str, targets: Iterable[Mapping[str, Any]
     warnings: list[str] = []
 
     def note(diagnostic: psycopg.errors.Diagnostic) -> None:
-        # What this role may not vacuum, or somebody has locked, is skipped with a warning.
+        # What this role may not vacuum is skipped with a warning.
         if diagnostic.severity_nonlocalized == "WARNING":
             warnings.append(str(diagnostic.message_primary))
 
@@ -147,7 +148,7 @@ def _each(connection: Connection, verb: str, targets: Iterable[Mapping[str, Any]
             except psycopg.OperationalError:
                 if connection.closed:
                     raise
-                failed[f"{target['schema']}.{target['name']}"] = "it is in use"
+                failed[f"{target['schema']}.{target['name']}"] = "it is in use, lock not available"
             except psycopg.Error as error:
                 failed[f"{target['schema']}.{target['name']}"] = explain(error)
             else:

@@ -43,8 +43,7 @@ async def test_churn(new_front, fleet):
     tenants = [fleet.tenant(f"churn{number}", "database") for number in range(12)]
     front = await new_front(places_max=3, places_idle_seconds=0.1, places_wait_seconds=60.0)
     chance = random.Random(7)
-    # In visits of ten requests, as people come and go.
-    requests = [one for _ in range(60) for one in [chance.choice(tenants)] * 10]
+    requests = [chance.choice(tenants) for _ in range(600)]
     most = 0
     line = iter(requests)
 
