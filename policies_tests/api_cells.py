@@ -223,28 +223,47 @@ class ApiCells:
                 )
 
     def _held(self) -> Iterator[Cell]:
-        """What policies ask, for each permission, whether or not a table asks for it yet."""
+        """What functions ask, for each permission, whether or not one asks for it yet."""
+        ask = sql.SQL("select unnest({}({}))::text")
+        function = sql.Identifier(self._schema, "my_business_ids")
         for permission in self._world.specification.permissions:
-            statement = sql.SQL("select unnest({}({}))::text").format(
-                sql.Identifier(self._schema, "my_business_ids"), sql.Literal(permission)
+            statement = ask.format(function, sql.Literal(permission))
+            yield self._holding("public.my_business_ids", permission, statement, "service_role")
+
+    def _rights(self) -> Iterator[Cell]:
+        """The same of the view that policies ask."""
+        ask = sql.SQL(
+            "select unnest(business_ids)::text from private.my_rights"
+            " where permission = {} and home_schema = {}"
+        )
+        for permission in self._world.specification.permissions:
+            statement = ask.format(sql.Literal(permission), sql.Literal(self._schema))
+            yield self._holding("private.my_rights", permission, statement)
+
+    def _holding(
+        self, label: str, permission: str, statement: sql.Composable, *others: str
+    ) -> Cell:
+        """The businesses where a member, or one of the `others`, holds the permission."""
+
+        def predict(persona: Persona) -> Expectation:
+            if persona.role not in ("authenticated", *others):
+                return refused()
+            held = (
+                (str(one.id),)
+                for one in BUSINESSES
+                if self._oracle.holds(persona, permission, one, "tenant")
             )
+            return Expectation(keys=frozenset(held))
 
-            def predict(persona: Persona, permission: str = permission) -> Expectation:
-                if persona.role not in ("authenticated", "service_role"):
-                    return refused()
-                held = (
-                    (str(one.id),)
-                    for one in BUSINESSES
-                    if self._oracle.holds(persona, permission, one, "tenant")
-                )
-                return Expectation(keys=frozenset(held))
-
-            yield self._cell("public.my_business_ids", permission, statement, predict)
+        return self._cell(label, permission, statement, predict)
 
     # Views ----------------------------------------------------------------------------------------
 
     def _view(self, label: str, view: View) -> Iterator[Cell]:
         name = sql.Identifier(self._world.site.schema_of(label), view.name)
+        if view.for_policies:
+            yield from self._rights()
+            return
         if view.key is None:
             read = sql.SQL("select 1 from {} limit 1").format(name)
             yield self._cell(label, "read", read, lambda _: refused())

@@ -212,7 +212,6 @@ def _plain_calls() -> dict[str, Arguments]:
             "record_id": ALPHA_ONE.id,
             "permission": "customers.read",
         },
-        "my_whole_business_ids": {"permission": "customers.read"},
         "my_limited_business_ids": {"permission": "customers.read"},
         "my_record_keys": {"permission": "customers.read"},
         "my_denied_ids": {"permission": "customers.read"},

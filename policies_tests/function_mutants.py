@@ -28,7 +28,12 @@ class _Maker:
         self._connection = connection
         self._tables = [one for one in specification.tables.values() if one.schema == "public"]
         #: Enough to notice a fault in what all tables share.
-        self._tenant_sample = ("public.customers", "public.audit_logs", "public.my_business_ids")
+        self._tenant_sample = (
+            "public.customers",
+            "public.audit_logs",
+            "public.my_business_ids",
+            "private.my_rights",
+        )
         self._registry_sample = ("public.businesses", "public.invitations", "public.roles")
 
     def _source(self, label: str) -> str:
@@ -44,6 +49,18 @@ class _Maker:
         changed = source.replace(old, new)
         assert changed != source, f"{label} no longer contains {old!r}: adjust the mutant"
         return Mutant(kind, f"{label}: {old} -> {new}"[:120], f"{changed};{after}", slices)
+
+    def _edit_view(
+        self, kind: str, label: str, old: str, new: str, slices: tuple[str, ...]
+    ) -> Mutant:
+        """A view behind a barrier with one thing in its query replaced."""
+        query = "select pg_get_viewdef(%s::regclass)"
+        row = self._connection.execute(query, [label]).fetchone()
+        assert row is not None
+        changed = str(row[0]).replace(old, new)
+        assert changed != row[0], f"{label} no longer contains {old!r}: adjust the mutant"
+        statement = f"create or replace view {label} with (security_barrier) as {changed}"
+        return Mutant(kind, f"{label}: {old} -> {new}"[:120], statement, slices)
 
     def functions(self) -> Iterator[Mutant]:
         """Checks that are gone, or ask for too little; and grants of what is internal."""
@@ -124,6 +141,22 @@ class _Maker:
                 "access clause dropped", "private.my_business_ids", old, "true",
                 self._registry_sample,
             )  # fmt: skip
+        for old, new in (
+            ("u.user_id = ", "u.user_id is not null or u.user_id = "),
+            ("u.home_database = ", "u.home_database is not null or u.home_database = "),
+            ("u.expires_at IS NULL", "true"),
+            ("u.mfa_business_ids IS NULL", "true"),
+            ("u.blocked_session_ids IS NULL", "true"),
+            ("'is_anonymous'::text", "'is_nobody'::text"),
+            ("a.limited_business_ids IS NULL", "true"),
+        ):
+            yield self._edit_view("rights view clause", "private.my_rights", old, new,
+                                  self._tenant_sample)  # fmt: skip
+        # Nobody who could ask past the barrier is served: the golden files notice.
+        yield Mutant(
+            "view without its barrier", "private.my_rights",
+            "alter view private.my_rights reset (security_barrier)", (),
+        )  # fmt: skip
         organizations = ("public.organizations", "public.organization_memberships")
         for old in (
             "a.user_id = private.current_user_id()",
@@ -266,7 +299,7 @@ class _Maker:
             ),
             ("public.may_create", "may_create.business_id = any (v.business_ids)\n    and", ""),
             ("public.my_record_keys", ".record_keys", ".denied_ids"),
-            ("public.my_whole_business_ids", "v.limited_business_ids is null", "true"),
+            ("private.whole_business_ids", "access.limited_business_ids is null", "true"),
             ("public.my_limited_business_ids", "b = any (v.limited_business_ids)", "true"),
             ("public.my_limited_business_ids", "b = any (v.limited_business_ids)", "false"),
             ("public.my_denied_ids", ".denied_ids", ".mfa_business_ids"),

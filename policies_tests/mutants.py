@@ -78,7 +78,7 @@ class _Maker:
                 )
                 signed_in = f"alter policy {target} {word} (private.current_user_id() is not null)"
                 yield Mutant(f"{word} anybody signed in", target, signed_in, slices)
-                if found := re.search(r"ids\('([a-z_.]+)'", clause):
+                if found := re.search(r"(?:ids\(|permission = )'([a-z_.]+)'", clause):
                     code = found[1]
                     if not code.startswith("organization."):
                         other = _OTHER.get(code, "business.read")
@@ -173,7 +173,7 @@ class _Maker:
 
     def views(self) -> Iterator[Mutant]:
         for label, view in self._specification.views.items():
-            if view.for_operators:
-                continue  # nobody else selects it, so it makes no difference to anybody
+            if not view.has_cells:
+                continue  # it runs as its owner, or nobody else selects it
             reset = f"alter view {label} reset (security_invoker)"
             yield Mutant("view runs as its owner", label, reset, (label,))

@@ -128,7 +128,7 @@ class Elsewhere:
                 views={
                     label: view_counts(owner, replace(view, schema=site.schema_of(label)))
                     for label, view in self.built.specification.views.items()
-                    if not view.for_operators
+                    if view.has_cells
                 },
             )
 

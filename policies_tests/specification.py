@@ -109,6 +109,20 @@ class View:
     columns: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
     #: It tells of all tenants at once: no role of the API may select it.
     for_operators: bool = False
+    #: Row policies read it: it has no rows of tenants, and tests of its own.
+    for_policies: bool = False
+
+    @property
+    def readers(self) -> frozenset[str]:
+        """The roles of the API that may select it."""
+        if self.for_operators:
+            return frozenset()
+        return frozenset({"authenticated"} | (set() if self.for_policies else {"service_role"}))
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether it shows rows of tenants to members."""
+        return not (self.for_operators or self.for_policies)
 
 
 @dataclass(frozen=True)
@@ -204,9 +218,12 @@ def _table(schema: str, name: str, raw: dict[str, Any], permissions: set[str]) -
 
 
 def _view(schema: str, name: str, raw: dict[str, Any]) -> View:
-    entry = _take(raw, f"{schema}.{name}", {"key", "select", "rows_of", "columns", "operators"})
+    words = {"key", "select", "rows_of", "columns", "operators", "policies"}
+    entry = _take(raw, f"{schema}.{name}", words)
     if entry.get("operators"):
         return View(schema, name, None, (), for_operators=True)
+    if entry.get("policies"):
+        return View(schema, name, None, (), for_policies=True)
     needs = entry["select"] if isinstance(entry["select"], list) else [entry["select"]]
     columns = {
         column: (str(of[0]), str(of[1]), str(of[2]))

@@ -1,4 +1,4 @@
-"""Who the caller is: read from the verified token alone, in both forms, and never an error."""
+"""Who the caller is: read from the verified token alone, and never an error."""
 
 from __future__ import annotations
 
@@ -48,21 +48,25 @@ def test_a_subject_of_another_type_is_nobody(stage: Stage, subject: object) -> N
     assert found == (None,)
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("request.jwt.claims", json.dumps({"sub": USER})),
-        ("request.jwt.claim.sub", USER),
-        ("request.jwt.claims", json.dumps({"sub": USER.upper()})),
-    ],
-)
-def test_both_forms_of_the_token_name_the_user(stage: Stage, setting: str, value: str) -> None:
+@pytest.mark.parametrize("subject", [USER, USER.upper()])
+def test_the_token_names_the_user(stage: Stage, subject: str) -> None:
+    assert _named_by(stage, "request.jwt.claims", json.dumps({"sub": subject})) == uuid.UUID(USER)
+
+
+def test_the_setting_of_old_postgrest_versions_names_nobody(stage: Stage) -> None:
+    """Two settings could name two users; PostgREST sets one of them since version 9."""
+    assert _named_by(stage, "request.jwt.claim.sub", USER) is None
+
+
+def _named_by(stage: Stage, setting: str, value: str) -> uuid.UUID | None:
     connection = stage.connection("authenticator")
     connection.execute("select set_config(%s, %s, true)", [setting, value])
     connection.execute("set local role authenticated")
     found = connection.execute("select private.current_user_id()").fetchone()
     connection.rollback()
-    assert found == (uuid.UUID(USER),)
+    assert found is not None
+    named: uuid.UUID | None = found[0]
+    return named
 
 
 def test_what_the_token_says_about_rights_is_ignored(stage: Stage) -> None:

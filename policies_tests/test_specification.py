@@ -157,8 +157,7 @@ def test_views_are_selectable_by_members_and_jobs_alone(
                 found = catalog_connection.execute(
                     "select has_table_privilege(%s, %s, %s)", [role, name, verb]
                 ).fetchone()
-                is_served = verb == "select" and role in ("authenticated", "service_role")
-                wanted = is_served and not view.for_operators
+                wanted = verb == "select" and role in view.readers
                 assert found == (wanted,), f"{name}: {verb} for {role}"
 
 

@@ -144,7 +144,7 @@ def build_world(connection: Connection, specification: Specification) -> World:
         {
             label: view_counts(connection, view)
             for label, view in specification.views.items()
-            if not view.for_operators
+            if view.has_cells
         },
     )
 

@@ -58,7 +58,7 @@ _RIGHTS = "rights are computed where the registry is; the registry's writers wou
 _EMPTIED = "only the column of its own is emptied; would become a row trigger on the target"
 _COPIES = "for databases beside the main one: a cluster has one registry and would do without"
 _APPLICATION = "a copied table takes no triggers: would become part of the functions that write it"
-_ONCE = "asked once per statement today; would be called without the sub-select"
+_ONCE = "asked once per statement today; would be a call without a sub-select"
 
 #: Neither: tables of the operator, which stay on the coordinator as they are.
 LOCAL_TABLES = dict.fromkeys(
@@ -364,7 +364,8 @@ GATES = (
           join pg_namespace n on n.oid = c.relnamespace
           join pg_depend d on d.classid = 'pg_policy'::regclass and d.objid = p.oid
             and d.refclassid = 'pg_class'::regclass and d.refobjid <> p.polrelid
-        where {ours}
+        -- Which stands among the sub-selects below.
+        where {ours} and d.refobjid <> 'private.my_rights'::regclass
         """,
         (
             Plant(
@@ -394,16 +395,16 @@ GATES = (
         ),
         dict.fromkeys(
             (
-                "my_business_ids",
                 "my_denied_ids",
                 "my_limited_business_ids",
                 "my_record_keys",
-                "my_whole_business_ids",
                 "private.current_user_id",
                 "private.my_business_ids",
                 "private.my_colleague_ids",
                 "private.my_organization_ids",
                 "private.my_role_ids",
+                "r.business_ids",
+                "r.whole_business_ids",
             ),
             _ONCE,
         ),

@@ -151,7 +151,7 @@ GATES = (
         "Volatile ones run once per row; immutable ones are remembered.",
         f"""
         select p.oid::regprocedure from {_FUNCTIONS} and p.provolatile <> 's'
-          and p.proname in ('my_access', 'my_business_ids', 'my_whole_business_ids',
+          and p.proname in ('my_access', 'my_business_ids',
             'my_limited_business_ids', 'my_record_keys', 'my_denied_ids',
             'may_access_record', 'may_create', 'my_organization_ids', 'my_role_ids',
             'my_colleague_ids',
@@ -300,7 +300,6 @@ GATES = (
             **dict.fromkeys(
                 (
                     "my_business_ids(text)",
-                    "my_whole_business_ids(text)",
                     "my_limited_business_ids(text)",
                     "my_record_keys(text)",
                     "my_denied_ids(text)",
@@ -389,6 +388,7 @@ GATES = (
                 "planted(customers)",
             ),
         ),
+        {"private.whole_business_ids(private.user_access)": "of a table that is not served"},
     ),
     Gate(
         "functions are SQL or PL/pgSQL",

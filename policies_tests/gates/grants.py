@@ -240,5 +240,9 @@ GATES = (
                 "service_role private.provider_secrets",
             ),
         ),
+        {
+            "authenticated private.my_rights": "what policies read: the caller's own rights, in a"
+            " schema that is not served",
+        },
     ),
 )  # fmt: skip

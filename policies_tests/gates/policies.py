@@ -12,6 +12,7 @@ _POLICIES = f"{_FROM} where {{ours}}"
 _READS = f"""{_FROM}
   join pg_depend d on d.classid = 'pg_policy'::regclass and d.objid = p.oid
     and d.refclassid = 'pg_class'::regclass and d.refobjid <> p.polrelid
+    and d.refobjid <> 'private.my_rights'::regclass
   join pg_class r on r.oid = d.refobjid where {{ours}}"""
 _CALLS = f"""{_FROM}
   join pg_depend d on d.classid = 'pg_policy'::regclass and d.objid = p.oid
@@ -21,11 +22,19 @@ _NAMES = f"""{_FROM}
   cross join lateral regexp_matches(coalesce(pg_get_expr(p.polqual, p.polrelid), '')
     || coalesce(pg_get_expr(p.polwithcheck, p.polrelid), ''), $$ids\\('([^']*)'$$, 'g') m(code)
   where {{ours}}"""
-#: What a policy of a table of a business (or organization) looks like when deparsed. The sub-select
-#: without a table makes the planner evaluate it once per statement, as a value an index can use.
-_ASKS = r"business_id = ANY \(\( SELECT {0}\(''[a-z_.]+''::text\) AS {0}\)::uuid\[\]\)"
-_WHOLE = _ASKS.format("my_whole_business_ids")
-_LIMITED = _ASKS.format("my_limited_business_ids")
+#: What a policy of a table of a business (or organization) looks like when deparsed. The planner
+#: evaluates the sub-select once per statement, as a value an index can use.
+_RIGHTS = (
+    r"business_id = ANY \(\( SELECT r\.{0}\s+FROM private\.my_rights r\s+"
+    r"WHERE \(\(r\.permission = ''[a-z_.]+''::text\) AND"
+    r" \(r\.home_schema = ''@schema''::text\)\)\)::uuid\[\]\)"
+)
+_ALL = rf"^\(?{_RIGHTS.format('business_ids')}\)?$"
+_WHOLE = _RIGHTS.format("whole_business_ids")
+_LIMITED = (
+    r"business_id = ANY \(\( SELECT my_limited_business_ids\(''[a-z_.]+''::text\)"
+    r" AS my_limited_business_ids\)::uuid\[\]\)"
+)
 #: Tables of records: all of the business, or where the permission is limited what carries a key.
 _RECORD = (
     rf"^\(\({_WHOLE}\) OR \(\({_LIMITED}\) AND \(ARRAY\[business_id, id, "
@@ -80,7 +89,9 @@ GATES = (
         select p.polname from {_POLICIES} and exists (
           select from unnest(array[pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck,
             p.polrelid)]) e
-          where e is not null and e !~ '{_SHAPE}' and e !~ '{_RECORD}' and e !~ '{_PART}')
+          where e is not null and e !~ '{_SHAPE}'
+            and e !~ all (array(select replace(form, '@schema', n.nspname)
+              from unnest(array['{_ALL}', '{_RECORD}', '{_PART}']) form)))
         """,
         (
             Plant(
@@ -96,6 +107,12 @@ GATES = (
                 "create policy per_row on public.customers for select to authenticated"
                 " using (business_id = any (public.my_business_ids('customers.read')))",
                 "per_row",
+            ),
+            Plant(
+                "create policy abroad on public.channels for select to authenticated"
+                " using (business_id = any ((select r.business_ids from private.my_rights r"
+                " where r.permission = 'channels.read' and r.home_schema = 'elsewhere')::uuid[]))",
+                "abroad",
             ),
             Plant(
                 "create policy also on public.customers for select to authenticated using ("

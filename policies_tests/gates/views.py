@@ -30,6 +30,10 @@ GATES = (
                 "daily_metrics",
             ),
         ),
+        {
+            "private.my_rights": "what policies read of a table that no role of the API may read:"
+            " the caller's own rows alone, behind a barrier",
+        },
     ),
     Gate(
         "no materialised views or foreign tables",
@@ -63,6 +67,7 @@ GATES = (
         {
             "private.query_log reads private.query_samples": "for operators; no role of the API"
             " may select it",
+            "private.my_rights reads private.user_access": "the caller's own rows alone",
         },
     ),
     Gate(
@@ -82,6 +87,8 @@ GATES = (
         ),
         {
             "metric_drift calls my_metric_differences()": "answers for the caller's businesses"
+            " alone",
+            "private.my_rights calls private.my_access(text,text,text)": "answers about the caller"
             " alone",
             "business_dashboard_data calls my_business_ids(text)": "the function of the policies",
         },

@@ -179,7 +179,7 @@ class Probes:
     def _views(self) -> Iterator[Probe]:
         for label, view in self._world.specification.views.items():
             if view.key is None:
-                continue  # for operators, in a schema that is not served
+                continue  # for operators or policies, in a schema that is not served
             predict = self._predicted(label, "rows per business")
             assert predict is not None
 

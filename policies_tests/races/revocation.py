@@ -111,18 +111,24 @@ def remembered_rights(session: Session) -> None:
     session.execute("drop trigger _010_guard on customers")
     session.execute(
         """
-        create or replace function public.my_whole_business_ids(permission text) returns uuid[]
-        language plpgsql stable security definer set search_path from current as $$
+        create function private.carried_ids(permission text) returns uuid[]
+        language plpgsql stable security definer set search_path = '' as $$
         declare
-          name text := 'carried.' || replace(my_whole_business_ids.permission, '.', '_');
+          name text := 'carried.' || replace(carried_ids.permission, '.', '_');
         begin
           if coalesce(current_setting(name, true), '') = '' then
             perform set_config(name, coalesce((select a.business_ids::text
               from private.user_access a where a.user_id = private.current_user_id()
-                and a.permission = my_whole_business_ids.permission), '{}'), false);
+                and a.permission = carried_ids.permission), '{}'), false);
           end if;
           return current_setting(name)::uuid[];
-        end $$
+        end $$;
+        grant execute on function private.carried_ids(text) to authenticated;
+        create or replace view private.my_rights with (security_barrier) as
+        select p.code as permission, 'public'::text as home_schema,
+          private.carried_ids(p.code) as business_ids,
+          private.carried_ids(p.code) as whole_business_ids
+        from public.permissions p
         """
     )
 

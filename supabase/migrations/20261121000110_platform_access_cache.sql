@@ -83,7 +83,8 @@ alter table private.revoked_sessions force row level security;
 /*
  * The one place that decides whether a right is held now: everything that asks for rights comes through
  * here, so what is refused here (a session without its second factor, an ended session, an anonymous
- * sign-in, a rule that has run out) is refused in policies, functions and guards alike.
+ * sign-in, a rule that has run out) is refused in policies, functions and guards alike. Policies read the
+ * view below, which answers by itself only where there is nothing to refuse.
  */
 -- Definer because: reads the cache, which no API role may. plpgsql, because before Postgres 18 a
 -- `language sql` function is planned again at every call (four times dearer, measured on 15).
@@ -94,18 +95,15 @@ as $$
 declare
   v_claims json := nullif(current_setting('request.jwt.claims', true), '')::json;
   -- As private.current_user_id(), whose call would cost a third of all this.
-  v_subject text := coalesce(nullif(current_setting('request.jwt.claim.sub', true), ''), v_claims ->> 'sub');
+  v_subject uuid := substring(v_claims ->> 'sub' from '^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$')::uuid;
   v private.user_access;
 begin
-  if v_subject is null or not (v_subject like '________-____-____-____-____________' and translate(v_subject, '0123456789abcdefABCDEF', '') = '----') then
-    return null;
-  end if;
   select * into v from private.user_access a
-  where a.user_id = v_subject::uuid and a.permission = my_access.permission
+  where a.user_id = v_subject and a.permission = my_access.permission
     and a.home_database = my_access.home_database and a.home_schema = my_access.home_schema;
   if v.expires_at <= now() then
-    select * into v from private.compute_user_access(array[v_subject::uuid]) c
-    where c.user_id = v_subject::uuid and c.permission = my_access.permission
+    select * into v from private.compute_user_access(array[v_subject]) c
+    where c.user_id = v_subject and c.permission = my_access.permission
       and c.home_database = my_access.home_database and c.home_schema = my_access.home_schema;
   end if;
   if v.user_id is null or v_claims ->> 'is_anonymous' = 'true'
@@ -119,6 +117,47 @@ begin
 end $$;
 comment on function private.my_access(text, text, text) is
   'What the caller holds of a permission in one home, as of this statement; null for nothing.';
+
+create function private.whole_business_ids(access private.user_access) returns uuid[]
+language plpgsql immutable parallel safe
+set search_path = ''
+as $$
+begin
+  if access.limited_business_ids is null then return access.business_ids; end if;
+  return array(select b from unnest(access.business_ids) b where b <> all (access.limited_business_ids));
+end $$;
+comment on function private.whole_business_ids(private.user_access) is 'Businesses of a row of the cache where the permission reaches all records.';
+
+/*
+ * What policies read, once per statement and table. A view instead of a function because a sub-select of a
+ * prepared statement is planned once, while calling a function costs three times the lookup it makes
+ * (docs/performance.md). It runs as its owner and shows nobody more than their own rows; the barrier keeps
+ * conditions of a reader from being asked about anybody else's.
+ */
+create view private.my_rights with (security_barrier) as
+select a.permission, a.home_schema,
+  case when not a.is_plain then (private.my_access(a.permission, a.home_database, a.home_schema)).business_ids
+       else a.business_ids end as business_ids,
+  case when not a.is_plain then private.whole_business_ids(private.my_access(a.permission, a.home_database, a.home_schema))
+       when a.limited_business_ids is null then a.business_ids
+       else private.whole_business_ids(a.access) end as whole_business_ids
+from (
+  select u.permission, u.home_database, u.home_schema, u.business_ids, u.limited_business_ids, u as access,
+    u.expires_at is null and u.mfa_business_ids is null and u.blocked_session_ids is null
+      and nullif(current_setting('request.jwt.claims', true), '')::json ->> 'is_anonymous' is distinct from 'true' as is_plain
+  from private.user_access u
+  -- As private.current_user_id(): a malformed subject is nobody.
+  where u.user_id = substring(nullif(current_setting('request.jwt.claims', true), '')::json ->> 'sub'
+      from '^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$')::uuid
+    and u.home_database = current_database()
+) a;
+comment on view private.my_rights is
+  'What the caller holds now in this database, per permission and schema: what row policies read. Equal to private.my_access(), which decides whenever a session, a second factor, an end or an anonymous sign-in matters.';
+comment on column private.my_rights.business_ids is 'Businesses where the permission is held for all records or for some.';
+comment on column private.my_rights.whole_business_ids is 'Those of them where it reaches all records.';
+grant select on private.my_rights to authenticated;
+-- Functions of a view are called by whoever reads it; this one tells callers about themselves alone.
+grant execute on function private.my_access(text, text, text), private.whole_business_ids(private.user_access) to authenticated;
 
 create function private.my_business_ids(permission text) returns uuid[]
 language plpgsql stable security definer parallel safe

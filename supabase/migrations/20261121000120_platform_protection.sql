@@ -168,7 +168,8 @@ declare
   schema_name name;
   table_name name;
   visible text;
-  allowed_ids text;
+  reached text;
+  limited text;
   verb text;
   code text;
   condition text;
@@ -180,10 +181,6 @@ declare
 begin
   select n.nspname, c.relname into strict schema_name, table_name
   from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target;
-  allowed_ids := case when scope = 'organization' then 'private.my_organization_ids'
-                      when registry then 'private.my_business_ids'
-                      else format('%I.my_business_ids', schema_name) end;
-
   if not registry then
     insert into private.tenant_tables values (table_name) on conflict do nothing;
   end if;
@@ -209,15 +206,20 @@ begin
         case when owners <> '{}' then table_name else parent[1] end, case when owners <> '{}' then 'id' else parent[2] end)
     on conflict on constraint table_permissions_pkey do update
       set permission_code = excluded.permission_code, resource = excluded.resource, record_column = excluded.record_column;
-    condition := format('%I = any ((select %s(%L))::uuid[])', key, allowed_ids, code);
+    reached := format(
+      case when scope = 'organization' then '%I = any ((select private.my_organization_ids(%L))::uuid[])'
+           when registry then '%I = any ((select private.my_business_ids(%L))::uuid[])'
+           when carried is null and parent = '{}' then
+             '%I = any ((select r.business_ids from private.my_rights r where r.permission = %L and r.home_schema = %L)::uuid[])'
+           else '%I = any ((select r.whole_business_ids from private.my_rights r where r.permission = %L and r.home_schema = %L)::uuid[])' end,
+      key, code, schema_name);
     -- Whoever reaches all records of the business pays for the first condition alone: the rest is not evaluated.
-    if owners <> '{}' then
-      condition := format('%1$I = any ((select %2$I.my_whole_business_ids(%3$L))::uuid[]) or (%1$I = any ((select %2$I.my_limited_business_ids(%3$L))::uuid[])'
-        ' and %4$s && (select %2$I.my_record_keys(%3$L)) and id <> all ((select %2$I.my_denied_ids(%3$L))::uuid[]))', key, schema_name, code, carried);
-    elsif parent <> '{}' then
-      condition := format('%1$I = any ((select %2$I.my_whole_business_ids(%3$L))::uuid[]) or (%1$I = any ((select %2$I.my_limited_business_ids(%3$L))::uuid[])'
-        ' and %2$I.may_access_record(%4$L, business_id, %5$I, %3$L))', key, schema_name, code, parent[1], parent[2]);
-    end if;
+    limited := case
+      when carried is not null then format('%s && (select %I.my_record_keys(%L)) and id <> all ((select %2$I.my_denied_ids(%3$L))::uuid[])',
+        carried, schema_name, code)
+      when parent <> '{}' then format('%I.may_access_record(%L, business_id, %I, %L)', schema_name, parent[1], parent[2], code) end;
+    condition := reached || case when limited is null then ''
+      else format(' or (%I = any ((select %I.my_limited_business_ids(%L))::uuid[]) and %s)', key, schema_name, code, limited) end;
     if verb = 'select' then
       execute format('create policy %I on %s for select to authenticated using (%s)', table_name || '_select', target,
         condition || coalesce(' or (' || own_rows || ')', ''));

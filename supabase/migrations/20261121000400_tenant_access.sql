@@ -12,21 +12,9 @@ begin
   return coalesce((private.my_access(my_business_ids.permission, current_database(), current_schema())).business_ids, '{}');
 end $$;
 comment on function my_business_ids(text) is
-  'Businesses living here in which the caller holds the permission, for all records or for some. Every policy asks this once per statement.';
+  'Businesses living here in which the caller holds the permission, for all records or for some.';
 
 -- Those below are asked by tables whose records have owners: see private.protect().
-create function my_whole_business_ids(permission text) returns uuid[]
-language plpgsql stable security definer parallel safe
-set search_path from current
-as $$
-declare
-  v private.user_access := private.my_access(my_whole_business_ids.permission, current_database(), current_schema());
-begin
-  if v.limited_business_ids is null then return coalesce(v.business_ids, '{}'); end if;
-  return array(select b from unnest(v.business_ids) b where b <> all (v.limited_business_ids));
-end $$;
-comment on function my_whole_business_ids(text) is 'Businesses living here where the caller''s permission reaches all records.';
-
 create function my_limited_business_ids(permission text) returns uuid[]
 language plpgsql stable security definer parallel safe
 set search_path from current
@@ -139,7 +127,7 @@ end $$;
 comment on function require_creator(uuid, text) is
   'First statement of definer functions that make a record: as require_business(), and the permission must reach a record of one''s own.';
 
-grant execute on function my_business_ids(text), my_whole_business_ids(text), my_limited_business_ids(text), my_record_keys(text), my_denied_ids(text)
+grant execute on function my_business_ids(text), my_limited_business_ids(text), my_record_keys(text), my_denied_ids(text)
   to authenticated, service_role;
 
 -- Single records ---------------------------------------------------------------------------------

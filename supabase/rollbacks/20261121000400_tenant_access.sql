@@ -62,5 +62,4 @@ drop function my_membership_id(uuid);
 drop function my_denied_ids(text);
 drop function my_record_keys(text);
 drop function my_limited_business_ids(text);
-drop function my_whole_business_ids(text);
 drop function my_business_ids(text);

@@ -53,7 +53,7 @@ def test_only_members_are_checked_by_policies(row_security: dict[str, object]) -
     assert isinstance(plans, list)
     for plan in plans:
         if plan["shape"] in ("page", "embed_messages", "update_one"):
-            assert ("my_whole_business_ids" in plan["text"]) == (plan["variant"] == "rls"), plan
+            assert ("user_access" in plan["text"]) == (plan["variant"] == "rls"), plan
 
 
 def test_report_says_what_was_found(

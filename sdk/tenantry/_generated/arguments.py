@@ -88,7 +88,6 @@ __all__ = [
     "MyPermissionsArguments",
     "MyRecordKeysArguments",
     "MySessionsArguments",
-    "MyWholeBusinessIdsArguments",
     "NormalizeEmailArguments",
     "NormalizePhoneArguments",
     "OpenConversationArguments",
@@ -728,7 +727,7 @@ class MayInsertArguments(TypedDict):
 
 class MyBusinessIdsArguments(TypedDict):
     """Businesses living here in which the caller holds the permission, for all records or for
-    some. Every policy asks this once per statement.
+    some.
     """
 
     permission: str
@@ -778,12 +777,6 @@ class MyRecordKeysArguments(TypedDict):
 
 class MySessionsArguments(TypedDict):
     """The caller's open sessions, newest first."""
-
-
-class MyWholeBusinessIdsArguments(TypedDict):
-    """Businesses living here where the caller's permission reaches all records."""
-
-    permission: str
 
 
 class NormalizeEmailArguments(TypedDict):

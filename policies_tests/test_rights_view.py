@@ -1,0 +1,64 @@
+"""What policies read says what private.my_access() says, and of the caller alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Stage
+from .people import make_cast
+from .probe import acting_as, run
+from .specification import load_specification
+
+PERSONAS = [
+    one.name for one in make_cast(load_specification()).personas if one.role == "authenticated"
+]
+
+
+@pytest.mark.parametrize("name", PERSONAS)
+def test_it_says_what_the_functions_say(stage: Stage, name: str) -> None:
+    persona = stage.world.cast[name]
+    connection = stage.connection_of(persona)
+    with acting_as(connection, persona):
+        rows = connection.execute(
+            """
+            select p.code, coalesce(r.business_ids, '{}'), coalesce(r.whole_business_ids, '{}'),
+              public.my_business_ids(p.code), public.my_limited_business_ids(p.code)
+            from public.permissions p
+            left join private.my_rights r on r.permission = p.code and r.home_schema = 'public'
+            """
+        ).fetchall()
+    connection.rollback()
+    assert len(rows) > 20
+    for code, held, whole, by_function, limited in rows:
+        assert sorted(held) == sorted(by_function), code
+        assert set(whole) == set(by_function) - set(limited), code
+
+
+def test_personas_differ_in_what_it_says(stage: Stage) -> None:
+    """Or the test above would compare nothing with nothing."""
+    found = {name: _size(stage, name) for name in ("owner", "sales_rep", "stranger")}
+    assert found["owner"][0] == found["owner"][1] > 20
+    assert found["sales_rep"][0] > found["sales_rep"][1] > 0
+    assert found["stranger"] == (0, 0)
+    assert _size(stage, "guarded aal1") == (0, 0) < _size(stage, "guarded aal2")
+
+
+def _size(stage: Stage, name: str) -> tuple[int, int]:
+    persona = stage.world.cast[name]
+    connection = stage.connection_of(persona)
+    with acting_as(connection, persona):
+        rows = connection.execute(
+            "select business_ids, whole_business_ids from private.my_rights"
+        ).fetchall()
+    connection.rollback()
+    return sum(len(row[0] or ()) for row in rows), sum(len(row[1] or ()) for row in rows)
+
+
+def test_a_condition_of_the_reader_meets_no_row_of_anybody_else(stage: Stage) -> None:
+    """What stands behind the barrier is asked first; the text would be in the error otherwise."""
+    persona = stage.world.cast["stranger"]
+    connection = stage.connection_of(persona)
+    with acting_as(connection, persona):
+        told = run(connection, b"select 1 from private.my_rights r where r.permission::int = 1")
+    connection.rollback()
+    assert (told.sqlstate, told.rows) == (None, 0)
