@@ -200,8 +200,11 @@ declare
   v_membership uuid;
 begin
   -- Arguments: the permission to write, then the column of the owner.
-  if new.department_id is not null or to_jsonb(new) ->> tg_argv[1] is not null or private.is_trusted_caller()
-     or new.business_id <> all (my_limited_business_ids(tg_argv[0])) or new.business_id = any (my_record_keys(tg_argv[0])) then
+  if new.department_id is not null or private.is_trusted_caller()
+     or exists (select 1 from private.my_rights r
+                where r.permission = tg_argv[0] and r.home_schema = current_schema() and new.business_id = any (r.whole_business_ids))
+     or to_jsonb(new) ->> tg_argv[1] is not null or new.business_id <> all (my_limited_business_ids(tg_argv[0]))
+     or new.business_id = any (my_record_keys(tg_argv[0])) then
     return new;
   end if;
   v_membership := my_membership_id(new.business_id);
