@@ -122,7 +122,7 @@ class _Maker:
             "select private.refresh_business_directory(array(select id from public.organizations));"
         )
         for old in (
-            "a.user_id = v_subject::uuid and a.permission = my_access.permission",
+            "a.user_id = v_subject and a.permission = my_access.permission",
             "a.home_database = my_access.home_database and a.home_schema = my_access.home_schema",
             "v_claims ->> 'is_anonymous' = 'true'",
             "v_claims ->> 'session_id' = any (v.blocked_session_ids)",
@@ -148,10 +148,10 @@ class _Maker:
             ("u.mfa_business_ids IS NULL", "true"),
             ("u.blocked_session_ids IS NULL", "true"),
             ("'is_anonymous'::text", "'is_nobody'::text"),
-            ("a.limited_business_ids IS NULL", "true"),
+            ("limited_business_ids IS NULL", "true"),
         ):
-            yield self._edit_view("rights view clause", "private.my_rights", old, new,
-                                  self._tenant_sample)  # fmt: skip
+            slices = (*self._tenant_sample, "ends of rights")
+            yield self._edit_view("rights view clause", "private.my_rights", old, new, slices)
         # Nobody who could ask past the barrier is served: the golden files notice.
         yield Mutant(
             "view without its barrier", "private.my_rights",
@@ -338,7 +338,7 @@ class _Maker:
         guarded = tuple(one.label for one in self._tables if one.guarded and one.plane == "tenant")
         for old, new in (
             ("new.business_id is distinct from old.business_id or", ""),
-            ("tg_op = 'INSERT' and not exists", "false and not exists"),
+            ("tg_op = 'INSERT'\n      and not exists", "false and not exists"),
             ("home.is_writable and", ""),
             ("and home.schema_name = tg_table_schema", ""),
             ("and home.database_name = current_database()", ""),

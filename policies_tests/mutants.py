@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 
 from .catalog import Connection
-from .function_mutants import function_mutants
 from .mutant import Mutant
 from .specification import Specification
 from .world import World
@@ -40,8 +39,8 @@ where n.nspname in ('public', 'private') and not t.tgisinternal and t.tgparentid
 _OTHER = {"business.read": "members.read"}
 
 
-def make_mutants(world: World, connection: Connection) -> list[Mutant]:
-    """All mutants of the database that `connection` owns."""
+def object_mutants(world: World, connection: Connection) -> list[Mutant]:
+    """All mutants of policies, tables, grants, keys, triggers and views of the database."""
     maker = _Maker(world, connection)
     return [
         *maker.policies(),
@@ -51,7 +50,6 @@ def make_mutants(world: World, connection: Connection) -> list[Mutant]:
         *maker.unique_keys(),
         *maker.triggers(),
         *maker.views(),
-        *function_mutants(world.specification, connection),
     ]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from .catalog import Connection
 from .conftest import Stage
-from .people import make_cast
+from .people import ALPHA_ONE, make_cast
 from .probe import acting_as, run
 from .specification import load_specification
 
@@ -62,3 +65,32 @@ def test_a_condition_of_the_reader_meets_no_row_of_anybody_else(stage: Stage) ->
         told = run(connection, b"select 1 from private.my_rights r where r.permission::int = 1")
     connection.rollback()
     assert (told.sqlstate, told.rows) == (None, 0)
+
+
+def end_errors(stage: Stage, connection: Connection) -> Iterator[str]:
+    """A row of the cache whose end has passed says nothing by itself: the rules are asked again."""
+    persona, code = stage.world.cast["stranger"], "customers.read"
+    connection.execute("savepoint ends")
+    connection.execute(
+        "insert into private.user_access (user_id, permission, home_database, home_schema,"
+        " business_ids, expires_at) values (%s, %s, current_database(), 'public', %s,"
+        " now() - interval '1 second')",
+        [persona.user_id, code, [ALPHA_ONE.id]],
+    )
+    with acting_as(connection, persona):
+        ask = f"select 1 from private.my_rights where permission = '{code}'"
+        if run(connection, f"{ask} and business_ids <> '{{}}'".encode()).rows:
+            yield "rights that ended"
+        if run(connection, f"{ask} and whole_business_ids <> '{{}}'".encode()).rows:
+            yield "rights over all records that ended"
+        if run(connection, b"select 1 from public.customers").rows:
+            yield "rows by rights that ended"
+        if not run(connection, ask.encode()).rows:
+            yield "no row that has ended, so nothing was asked"
+    connection.execute("rollback to savepoint ends")
+
+
+def test_a_right_that_has_ended_is_none(stage: Stage) -> None:
+    connection = stage.connection("postgres")
+    assert list(end_errors(stage, connection)) == []
+    connection.rollback()

@@ -22,7 +22,13 @@ def sections(figures: Figures) -> list[Section]:
     written = [
         _section(figures, "run", "The run", ("policies_tests",), _run),
         _section(figures, "matrix", "Matrix", _MATRIX, _matrix),
-        _section(figures, "mutation", "Mutants", ("policies_tests/test_mutation.py",), _mutation),
+        _section(
+            figures,
+            "mutation",
+            "Mutants",
+            ("policies_tests/test_mutation.py", "policies_tests/test_mutation_functions.py"),
+            _mutation,
+        ),
         _section(figures, "gates", "Catalog gates", ("policies_tests/test_gates.py",), _gates),
         _section(figures, "races", "Races", ("policies_tests/races",), _races),
     ]

@@ -19,7 +19,10 @@ Files = dict[str, dict[str, Any]]
 
 
 def good() -> Files:
-    tests = ("test_matrix", "test_matrix_places", "test_mutation", "test_gates", "races/test_races")
+    tests = (
+        "test_matrix", "test_matrix_places", "test_mutation", "test_mutation_functions",
+        "test_gates", "races/test_races",
+    )  # fmt: skip
     return {
         "run": {
             "is_full": True,
