@@ -1,6 +1,7 @@
 """Tries single faults: what notices each of them.
 
-By behaviour first (cells of the matrix, rules about ranks and ends of rights), else a golden file or a gate.
+By behaviour first (cells of the matrix, rules about ranks and ends of rights), else a golden file
+or a gate.
 """
 
 from __future__ import annotations

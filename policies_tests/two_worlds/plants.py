@@ -82,9 +82,19 @@ PLANTS = (
     ),
     Plant(
         "immutable helper",
-        "alter function public.my_business_ids(text) immutable;"
-        " alter policy customers_select on public.customers using (business_id = any ("
-        "(select public.my_business_ids('customers.read'))::uuid[]))",
+        """
+        alter function public.my_business_ids(text) immutable;
+        do $$ declare p record; begin
+          for p in select polname, polrelid::regclass as target,
+              substring(pg_get_expr(polqual, polrelid) from $r$permission = '([a-z_.]+)'$r$) as code
+            from pg_policy where polcmd = 'r' and pg_get_expr(polqual, polrelid) ~ 'my_rights'
+          loop
+            execute format('alter policy %I on %s using'
+              ' (business_id = any ((select public.my_business_ids(%L))::uuid[]))',
+              p.polname, p.target, p.code);
+          end loop;
+        end $$
+        """,
     ),
     Plant(
         "shared counter",
