@@ -87,9 +87,9 @@ class Laboratory:
             elif view := specification.views.get(label):
                 named |= set(view.needs)
         single = [f"only {code}" for code in specification.permissions if code in named]
-        if mutant.kind in ("rights clause", "record clause", "record not checked"):
-            single += [one.name for one in rights_personas()]
         names = ["stranger", *TELLING, "removed organization owner", "sibling owner", *single]
+        if mutant.kind in ("rights clause", "record clause", "record not checked"):
+            names = [*(one.name for one in rights_personas()), *names]  # who notice soonest
         return [one for one in cast.choose(dict.fromkeys(names)) if one.login == "authenticator"]
 
     def _structure(self) -> str | None:
