@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.placement_tables import Rows, migrations_table, moves_table, placements_tables
 from bench.plots import plot_metrics, plot_placements, plot_row_security
+from bench.rls import GOAL
 from bench.words import PERSONA_TITLES, SHAPE_TITLES, VARIANT_TITLES
 from tenantry_cli.fleet.fleet import TENANTS_PER_SHELF
 
@@ -131,11 +132,14 @@ def _row_security(rls: Found) -> str:
     verdicts = [cell["verdict"] for cell in cells]
     within = sum(verdict in ("yes", "probably") for verdict in verdicts)
     ratios = sorted(cell["overhead"]["value"] for cell in cells)
+    owner = sorted(cell["against_default"]["value"] for cell in cells)
     cut = len(noise) // 20
     summary = (
         f"{within} of {len(cells)} cells are within 1.10 ({verdicts.count('yes')} of them surely,"
         f" {verdicts.count('no')} surely not); the median cell is"
-        f" {ratios[len(ratios) // 2]:.2f}, the worst {ratios[-1]:.2f}."
+        f" {ratios[len(ratios) // 2]:.2f}, the worst {ratios[-1]:.2f}. Against the role that plans"
+        f" by default, {sum(one <= GOAL for one in owner)} are; median"
+        f" {owner[len(owner) // 2]:.2f}, worst {owner[-1]:.2f}."
     )
     return _template("row_security").format(
         counts="Rows: " + ", ".join(f"{count:,} {table}" for table, count in rls["rows"].items()),
