@@ -84,7 +84,7 @@ def test_report_says_what_was_found(
     document = written[0].read_text(encoding="utf-8")
     for heading in ("## Row security", "## Daily metrics", "## Auto-link", "## Row triggers"):
         assert heading in document
-    assert "my_business_ids" in document
+    assert "user_access_pkey" in document  # the plans are shown
     assert "{" not in document.replace("{}", "")
     for plot in written[1:]:
         assert plot.read_text(encoding="utf-8").rstrip().endswith("</svg>")
