@@ -76,7 +76,9 @@ begin
     select 'policies', r.name || ' ' || quote_ident(p.polname),
       concat_ws(E'\n', p.polcmd, p.polpermissive,
         (select string_agg(case m when 0 then 'PUBLIC' else m::regrole::text end, ', ' order by m::regrole::text collate "C") from unnest(p.polroles) m),
-        'using ' || pg_get_expr(p.polqual, p.polrelid), 'check ' || pg_get_expr(p.polwithcheck, p.polrelid)),
+        -- Each names the schema whose rights it asks for: its own, and no other.
+        'using ' || replace(pg_get_expr(p.polqual, p.polrelid), quote_literal(coalesce(boot_facts.schema, 'public')), '''its own'''),
+        'check ' || replace(pg_get_expr(p.polwithcheck, p.polrelid), quote_literal(coalesce(boot_facts.schema, 'public')), '''its own''')),
       case when p.polpermissive then 'widens' else 'none' end
     from pg_catalog.pg_policy p join relations r on r.oid = p.polrelid
     -- Grants

@@ -17,8 +17,9 @@ from .conftest import OWNER, STRANGER, Place
 
 CATALOG = """
 select 'policy' as kind, c.relname || ' ' || p.polname as name,
-  replace(coalesce(pg_get_expr(p.polqual, p.polrelid), '') || coalesce(pg_get_expr(p.polwithcheck,
-    p.polrelid), ''), %(schema)s || '.', '') as text
+  replace(replace(coalesce(pg_get_expr(p.polqual, p.polrelid), '')
+      || coalesce(pg_get_expr(p.polwithcheck, p.polrelid), ''), %(schema)s || '.', ''),
+    quote_literal(%(schema)s), 'its own') as text
 from pg_policy p join pg_class c on c.oid = p.polrelid
 where c.relnamespace = %(schema)s::regnamespace and c.relname = any (%(tables)s)
 union all

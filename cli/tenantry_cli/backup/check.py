@@ -135,9 +135,11 @@ def _protection(place: Connection, schema: str) -> set[tuple[str, str, str]]:
     own = "|".join(map(re.escape, [*tables, *views, *functions]))
     objects = re.compile(rf"\b{re.escape(schema)}\.(?=(?:{own})\b)")
     path = re.compile(rf"search_path={re.escape(schema)},")
+    rights = f"home_schema = '{schema}'::text"  # in policies: whose rights they ask for
 
     def plain(text: str) -> str:
-        return path.sub("search_path=@,", objects.sub("@.", text))
+        told = path.sub("search_path=@,", objects.sub("@.", text))
+        return told.replace(rights, "home_schema = @")
 
     with place.transaction():
         # Every name is printed with its schema.
