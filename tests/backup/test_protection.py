@@ -15,6 +15,12 @@ from .conftest import OWNER, customers, place
 
 FAULTS = {
     "a policy dropped": "drop policy customers_select on {}.customers",
+    "a policy that asks for the rights of the pooled tables": """
+        do $$ begin execute 'alter policy customers_select on {0}.customers using (' || (
+          select regexp_replace(pg_get_expr(p.polqual, p.polrelid), 'home_schema = ''[^'']*''',
+            'home_schema = ''public''') from pg_policy p
+          where p.polname = 'customers_select' and p.polrelid = '{0}.customers'::regclass) || ')';
+        end $$""",
     "row security off": "alter table {}.customers disable row level security",
     "row security not forced": "alter table {}.customers no force row level security",
     "a grant to visitors": "grant select on {}.customers to anon",
