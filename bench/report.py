@@ -32,12 +32,16 @@ def write_report(found: Found, docs: Path) -> list[Path]:
         text.append(_row_security(found["rls"]))
         written.append(plot_row_security(found["rls"], docs / "performance" / "row_security.svg"))
     if "metrics" in found:
-        text.append(_metrics(found["metrics"]))
+        text.append(_metrics(found))
         written.append(plot_metrics(found["metrics"], docs / "performance" / "metrics.svg"))
     if "ingest" in found:
-        text.append(_ingest(found["ingest"]))
+        text.append(_ingest(found))
     if "triggers" in found:
-        text.append(_template("triggers").format(table=_rates_table(found["triggers"]["rates"])))
+        text.append(
+            _template("triggers").format(
+                run=_run(found), table=_rates_table(found["triggers"]["rates"])
+            )
+        )
     if "placements" in found:
         text.append(_placements(found))
         written.append(plot_placements(found["placements"], docs / "performance/placements.svg"))
@@ -207,16 +211,19 @@ def _plan_line(line: str) -> str:
     return line.strip().removeprefix("->").strip().split("  (cost")[0]
 
 
-def _metrics(metrics: Found) -> str:
+def _metrics(found: Found) -> str:
+    metrics = found["metrics"]
     rates = metrics["rates"]
     return _template("metrics").format(
+        run=_run(found),
         rounds=len(next(iter(rates[0]["per_second"].values()))),
         table=_rates_table(rates),
         drift=", ".join(f"{VARIANT_TITLES[v]} {count}" for v, count in metrics["drift"].items()),
     )
 
 
-def _ingest(ingest: Found) -> str:
+def _ingest(found: Found) -> str:
+    ingest = found["ingest"]
     rows = [
         [
             VARIANT_TITLES[latency["load"]],
@@ -227,6 +234,7 @@ def _ingest(ingest: Found) -> str:
         if latency["load"] != "control"
     ]
     return _template("ingest").format(
+        run=_run(found),
         table=_rates_table(ingest["rates"]),
         latency=_table(["event", "clients", "p50", "p95", "p99"], rows),
         broken=", ".join(f"{name}: {count}" for name, count in ingest["broken"].items()),

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
+from typing import ClassVar
 
 import psycopg
+import pytest
 
 from .catalog import Connection
 from .conftest import Stage
@@ -107,17 +108,6 @@ def boot_facts(connection: Connection) -> frozenset[tuple[str, ...]]:
     return frozenset(connection.execute("select * from public.boot_facts()").fetchall())
 
 
-@contextmanager
-def open_laboratory(stage: Stage) -> Iterator[Laboratory]:
-    with stage.database.connect() as connection:
-        golden = {name: snapshot(connection, name) for name in SNAPSHOTS}
-        found = {gate.name: find(connection, gate) for gate in GATES}
-        connection.rollback()
-        facts = boot_facts(connection)
-        yield Laboratory(stage, connection, golden, found, facts)
-        connection.rollback()
-
-
 def of_each_kind(mutants: Iterable[Mutant]) -> list[Mutant]:
     """The first mutant of each kind."""
     first: dict[str, Mutant] = {}
@@ -144,3 +134,45 @@ def survivors(laboratory: Laboratory, mutants: Iterable[Mutant], evidence: Evide
     evidence.mutants += total
     evidence.survivors += alive
     return alive
+
+
+class MutantTests:
+    """Tests of one family of mutants. A subclass says how they are made, and of how many kinds."""
+
+    kinds: ClassVar[int]
+
+    @staticmethod
+    def make(laboratory: Laboratory) -> list[Mutant]:
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def laboratory(cls, stage: Stage) -> Iterator[Laboratory]:
+        with stage.database.connect() as connection:
+            golden = {name: snapshot(connection, name) for name in SNAPSHOTS}
+            found = {gate.name: find(connection, gate) for gate in GATES}
+            connection.rollback()
+            facts = boot_facts(connection)
+            yield Laboratory(stage, connection, golden, found, facts)
+            connection.rollback()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def mutants(cls, laboratory: Laboratory) -> list[Mutant]:
+        made = cls.make(laboratory)
+        laboratory.connection.rollback()
+        return made
+
+    @pytest.mark.slow
+    def test_a_sample_of_mutants_is_noticed(
+        self, laboratory: Laboratory, mutants: list[Mutant], evidence: Evidence
+    ) -> None:
+        """One of every kind."""
+        chosen = of_each_kind(mutants)
+        assert not survivors(laboratory, chosen, evidence)
+        assert len(chosen) == self.kinds
+
+    def test_every_mutant_is_noticed(
+        self, laboratory: Laboratory, mutants: list[Mutant], evidence: Evidence
+    ) -> None:
+        assert not survivors(laboratory, mutants, evidence)

@@ -58,13 +58,27 @@ def _size(stage: Stage, name: str) -> tuple[int, int]:
 
 
 def test_a_condition_of_the_reader_meets_no_row_of_anybody_else(stage: Stage) -> None:
-    """What stands behind the barrier is asked first; the text would be in the error otherwise."""
+    """The cheapest condition there is, on a plan that reads every row: it would be asked first."""
     persona = stage.world.cast["stranger"]
-    connection = stage.connection_of(persona)
+    connection = stage.connection("postgres")
+    connection.execute(
+        """
+        create function public.tell(permission text) returns boolean language plpgsql cost 0.000001
+        as $$ begin raise exception 'told of %', permission using errcode = 'PT999'; end $$;
+        grant execute on function public.tell(text) to authenticated;
+        set local enable_indexscan = off;
+        set local enable_bitmapscan = off;
+        """
+    )
+    attack = b"select 1 from private.my_rights r where public.tell(r.permission)"
     with acting_as(connection, persona):
-        told = run(connection, b"select 1 from private.my_rights r where r.permission::int = 1")
+        with_barrier = run(connection, attack)
+    connection.execute("alter view private.my_rights reset (security_barrier)")
+    with acting_as(connection, persona):
+        without = run(connection, attack)
     connection.rollback()
-    assert (told.sqlstate, told.rows) == (None, 0)
+    assert (with_barrier.sqlstate, with_barrier.rows) == (None, 0)
+    assert without.sqlstate == "PT999"  # so the attack is one
 
 
 def end_errors(stage: Stage, connection: Connection) -> Iterator[str]:
