@@ -206,6 +206,12 @@ def _plain_calls() -> dict[str, Arguments]:
         },
         "may_insert": {"table": "customers", "business_id": ALPHA_ONE.id},
         "may_create": {"business_id": ALPHA_ONE.id, "permission": "customers.write"},
+        "may_reach_record": {
+            "permission": "customers.read",
+            "business_id": ALPHA_ONE.id,
+            "carried": [ALPHA_ONE.id],
+            "record_id": ALPHA_ONE.id,
+        },
         "may_access_record": {
             "resource": "customers",
             "business_id": ALPHA_ONE.id,

@@ -112,7 +112,9 @@ def pytest_terminal_summary(
         write_run(directory, terminalreporter.stats, is_full=config.getoption("--full-proof"))
     if seen.cells:
         rate = seen.cells / seen.seconds
-        terminalreporter.write_line(f"isolation: {seen.cells:,} cells, {rate:,.0f} per second")
+        terminalreporter.write_line(
+            f"isolation: {seen.cells:,} cells, {rate:,.0f} per second and process"
+        )
         of_each = ", ".join(f"{name} {count:,}" for name, count in seen.placements.most_common())
         terminalreporter.write_line(f"isolation: cells per placement: {of_each}")
     if seen.mutants:

@@ -121,14 +121,15 @@ class _Maker:
         directory = (
             "select private.refresh_business_directory(array(select id from public.organizations));"
         )
-        for old in (
-            "a.user_id = v_subject and a.permission = my_access.permission",
-            "a.home_database = my_access.home_database and a.home_schema = my_access.home_schema",
-            "v_claims ->> 'is_anonymous' = 'true'",
-            "v_claims ->> 'session_id' = any (v.blocked_session_ids)",
-            "v_claims ->> 'aal' = 'aal2'",
-        ):
-            new = "false" if "claims" in old and "aal" not in old else "true"
+        for old, new in (
+            ("a.subject = lower((v_claims ->> 'sub') collate \"C\") and"
+             " a.permission = my_access.permission", "true"),
+            ("a.home_database = my_access.home_database and a.home_schema = my_access.home_schema",
+             "true"),
+            ("v_claims ->> 'is_anonymous' = 'true'", "false"),
+            ("v_claims ->> 'session_id' = any (v.blocked_session_ids)", "false"),
+            ("v_claims ->> 'aal' = 'aal2'", "true"),
+        ):  # fmt: skip
             yield self._edit(
                 "access clause dropped", "private.my_access", old, new,
                 (*self._tenant_sample, *self._registry_sample),
@@ -142,13 +143,15 @@ class _Maker:
                 self._registry_sample,
             )  # fmt: skip
         for old, new in (
-            ("u.user_id = ", "u.user_id is not null or u.user_id = "),
-            ("u.home_database = ", "u.home_database is not null or u.home_database = "),
-            ("u.expires_at IS NULL", "true"),
-            ("u.mfa_business_ids IS NULL", "true"),
-            ("u.blocked_session_ids IS NULL", "true"),
+            ("subject = ", "subject is not null or subject = "),
+            ("home_database = ", "home_database is not null or home_database = "),
+            ("(expires_at IS NULL) AND", ""),
+            ("(expires_at IS NULL) THEN", "true THEN"),
+            ("mfa_business_ids IS NULL", "true"),
+            ("blocked_session_ids IS NULL", "true"),
             ("'is_anonymous'::text", "'is_nobody'::text"),
-            ("limited_business_ids IS NULL", "true"),
+            ("(limited_business_ids IS NULL)", "true"),
+            (").limited_business_ids IS NULL", ").limited_business_ids is null or true"),
         ):
             slices = (*self._tenant_sample, "ends of rights")
             yield self._edit_view("rights view clause", "private.my_rights", old, new, slices)
@@ -262,6 +265,8 @@ class _Maker:
             ("private.record_rules", "and p.verb = any (a.verbs)", ""),
             ("private.compute_user_access", "r.permission = any (p.scopes)", "true"),
             ("private.compute_user_access", "c.for_api_keys", "true"),
+            ("private.compute_user_access", "h.limited_business_ids is not null",
+             "q.business_id = any (h.limited_business_ids)"),
             ("private.compute_user_access", "k.revoked_at is null and", ""),
             ("private.compute_user_access",
              "k.revoked_at is null and coalesce(k.expires_at > now(), true)",
@@ -283,23 +288,22 @@ class _Maker:
         for label, old, new in (
             ("public.record_keys_of", "if v_owners is null then return null; end if;", ""),
             (
-                "public.may_access_record",
-                "may_access_record.business_id = any (v.business_ids) is not true",
+                "public.may_reach_record",
+                "may_reach_record.business_id = any (v.business_ids) is not true",
                 "false",
             ),
             (
-                "public.may_access_record",
-                "(may_access_record.business_id = any (v.limited_business_ids)) is not true",
+                "public.may_reach_record",
+                "(may_reach_record.business_id = any (v.limited_business_ids)) is not true",
                 "true",
             ),
             (
-                "public.may_access_record",
-                "and (may_access_record.record_id = any (v.denied_ids)) is not true",
+                "public.may_reach_record",
+                "and (may_reach_record.record_id = any (v.denied_ids)) is not true",
                 "",
             ),
             ("public.may_create", "may_create.business_id = any (v.business_ids)\n    and", ""),
             ("public.my_record_keys", ".record_keys", ".denied_ids"),
-            ("private.whole_business_ids", "access.limited_business_ids is null", "true"),
             ("public.my_limited_business_ids", "b = any (v.limited_business_ids)", "true"),
             ("public.my_limited_business_ids", "b = any (v.limited_business_ids)", "false"),
             ("public.my_denied_ids", ".denied_ids", ".mfa_business_ids"),
@@ -344,6 +348,14 @@ class _Maker:
             ("and home.database_name = current_database()", ""),
         ):
             yield self._edit("guard clause dropped", "private.tg_guard", old, new, guarded)
+        for label, old, new in (
+            ("private.tg_shared", "coalesce(old.shared_id, new.shared_id)", "new.shared_id"),
+            ("private.tg_shared", "new.shared_id := new.id;", "null;"),
+            ("private.tg_shared", "elsif exists (", "elsif not exists ("),
+            ("private.tg_access_control_lists_mark", "and id = $2", ""),
+            ("private.tg_access_control_lists_mark", "using new.business_id", "using new.id"),
+        ):
+            yield self._edit("mark of a shared record", label, old, new, ("shared records",))
         registry = tuple(
             one.label for one in self._tables if one.guarded and one.plane == "platform"
         )

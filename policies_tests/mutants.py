@@ -165,9 +165,11 @@ class _Maker:
 
     def triggers(self) -> Iterator[Mutant]:
         for table, name in self._connection.execute(_TRIGGERS):
-            yield Mutant(
-                "trigger dropped", f"{name} on {table}", f"drop trigger {name} on {table}", (table,)
+            slices = (
+                ("shared records",) if name.startswith(("_015_shared", "_600_mark")) else (table,)
             )
+            statement = f"drop trigger {name} on {table}"
+            yield Mutant("trigger dropped", f"{name} on {table}", statement, slices)
 
     def views(self) -> Iterator[Mutant]:
         for label, view in self._specification.views.items():

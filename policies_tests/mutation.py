@@ -1,13 +1,13 @@
 """Tries single faults: what notices each of them.
 
-By behaviour first (cells of the matrix, rules about ranks and ends of rights), else a golden file
+By behaviour first (cells of the matrix, and rules that are more than one cell), else a golden file
 or a gate.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import ClassVar
@@ -25,6 +25,14 @@ from .probe import differences
 from .snapshots import SNAPSHOTS, snapshot
 from .test_ranks import grant_errors, rank_errors
 from .test_rights_view import end_errors
+from .test_shared_records import sharing_errors
+
+#: Rules that are more than one cell: each is a slice of its own.
+_RULES: dict[str, Callable[[Stage, Connection], Iterator[str]]] = {
+    "ranks": rank_errors,
+    "ends of rights": end_errors,
+    "shared records": sharing_errors,
+}
 
 
 @dataclass
@@ -51,19 +59,16 @@ class Laboratory:
             connection.rollback()
 
     def _rules_differ(self, mutant: Mutant) -> bool:
-        """By rules that are more than one cell: each is a slice of its own."""
-        stage, connection = self.stage, self.connection
-        errors: Iterator[str] = iter(())
-        if "ranks" in mutant.slices:
-            errors = rank_errors(stage, connection)
-            if mutant.kind.startswith("grant"):  # what notices these, before what takes long
-                errors = chain(grant_errors(stage, connection), errors)
-        if "ends of rights" in mutant.slices:
-            errors = chain(errors, end_errors(stage, connection))
+        rules = [_RULES[label] for label in mutant.slices if label in _RULES]
+        if rank_errors in rules and mutant.kind.startswith(
+            "grant"
+        ):  # what notices these, before what takes long
+            rules.insert(0, grant_errors)
+        errors = chain.from_iterable(rule(self.stage, self.connection) for rule in rules)
         return next(errors, None) is not None
 
     def _behaves_differently(self, mutant: Mutant) -> bool:
-        labels = [label for label in mutant.slices if label not in ("ranks", "ends of rights")]
+        labels = [label for label in mutant.slices if label not in _RULES]
         if not labels:
             return False
         for persona in self._personas(mutant):

@@ -8,7 +8,7 @@ from .mutation import Laboratory, MutantTests
 
 
 class TestFunctions(MutantTests):
-    kinds = 16
+    kinds = 17
 
     @staticmethod
     def make(laboratory: Laboratory) -> list[Mutant]:

@@ -396,7 +396,6 @@ GATES = (
         dict.fromkeys(
             (
                 "my_denied_ids",
-                "my_limited_business_ids",
                 "my_record_keys",
                 "private.current_user_id",
                 "private.my_business_ids",
@@ -404,7 +403,7 @@ GATES = (
                 "private.my_organization_ids",
                 "private.my_role_ids",
                 "r.business_ids",
-                "r.whole_business_ids",
+                "r.is_whole",
             ),
             _ONCE,
         ),

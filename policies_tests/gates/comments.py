@@ -95,6 +95,7 @@ GATES = (
             "private.tenant_tables.table_name": "the name of a table",
             "private.registry_tables.table_name": "the name of a table",
             "private.registry_places.database_name": "generated from ids",
+            "private.user_access.subject": "an id",
             "private.business_directory.database_name": "generated from ids",
             "private.business_directory.schema_name": "generated from ids",
         },

@@ -11,6 +11,7 @@ _ROLE = (
     "a trigger (_100_own_role, _100_sound) refuses roles of another business for every role"
 )
 _CACHE = "a cache that triggers keep; nobody else writes it"
+_ITSELF = "a constraint says that it is the id of the row"
 _ELSEWHERE = (
     "the record lives at the home of the organization; reached together with its business alone,"
     " so an id of another tenant reaches nothing"
@@ -88,6 +89,9 @@ GATES = (
             "business_memberships.customer_id": _ELSEWHERE,
             "invitations.customer_id": _ELSEWHERE,
             "access_control_lists.resource_id": _ELSEWHERE,
+            "customers.shared_id": _ITSELF,
+            "conversations.shared_id": _ITSELF,
+            "calls.shared_id": _ITSELF,
             "private.business_directory.business_id": _CACHE,
             "private.business_directory.organization_id": _CACHE,
         },

@@ -153,7 +153,8 @@ GATES = (
         select p.oid::regprocedure from {_FUNCTIONS} and p.provolatile <> 's'
           and p.proname in ('my_access', 'my_business_ids',
             'my_limited_business_ids', 'my_record_keys', 'my_denied_ids',
-            'may_access_record', 'may_create', 'my_organization_ids', 'my_role_ids',
+            'may_access_record', 'may_reach_record', 'may_create', 'my_organization_ids',
+            'my_role_ids',
             'my_colleague_ids',
                             'current_user_id', 'current_claims', 'is_trusted_caller', 'require',
                               'require_business',
@@ -231,6 +232,8 @@ GATES = (
         | {
             "boot_facts(text)": "the ledger of a tenant's schema: its name is compared with the"
             " catalog and quoted by %I",
+            "private.tg_access_control_lists_mark()": "the schema comes from the directory, the"
+            " table from a constraint, and both are quoted by %I",
             "private.tg_unshared()": "the schema comes from the directory and is quoted by %I;"
             " values are parameters",
             "private.create_registry_views(text)": "runs in migrations; names come from the catalog"
@@ -307,6 +310,7 @@ GATES = (
                     "may_create(uuid,text)",
                     "may_insert(text,uuid)",
                     "may_access_record(text,uuid,uuid,text)",
+                    "may_reach_record(text,uuid,uuid[],uuid)",
                     "explain_rule(text,uuid,text,boolean)",
                     "my_businesses()",
                     "my_metric_differences()",
@@ -388,7 +392,6 @@ GATES = (
                 "planted(customers)",
             ),
         ),
-        {"private.whole_business_ids(private.user_access)": "of a table that is not served"},
     ),
     Gate(
         "functions are SQL or PL/pgSQL",

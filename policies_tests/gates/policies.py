@@ -25,30 +25,37 @@ _NAMES = f"""{_FROM}
 #: What a policy of a table of a business (or organization) looks like when deparsed. The planner
 #: evaluates the sub-select once per statement, as a value an index can use.
 _RIGHTS = (
-    r"business_id = ANY \(\( SELECT r\.{0}\s+FROM private\.my_rights r\s+"
+    r"\( SELECT r\.{0}\s+FROM private\.my_rights r\s+"
     r"WHERE \(\(r\.permission = ''[a-z_.]+''::text\) AND"
-    r" \(r\.home_schema = ''@schema''::text\)\)\)::uuid\[\]\)"
+    r" \(r\.home_schema = ''@schema''::text\){1}\)\)"
 )
-_ALL = rf"^\(?{_RIGHTS.format('business_ids')}\)?$"
-_WHOLE = _RIGHTS.format("whole_business_ids")
-_LIMITED = (
-    r"business_id = ANY \(\( SELECT my_limited_business_ids\(''[a-z_.]+''::text\)"
-    r" AS my_limited_business_ids\)::uuid\[\]\)"
+_BUSINESS = rf"business_id = ANY \({_RIGHTS.format('business_ids', '')}::uuid\[\]\)"
+_ALL = rf"^\(?{_BUSINESS}\)?$"
+_WHOLE = _RIGHTS.format("is_whole", "")
+_OF_WHOLE = _RIGHTS.format("business_ids", r" AND r\.is_whole")
+_WHOLE_BUSINESS = rf"business_id = ANY \({_OF_WHOLE}::uuid\[\]\)"
+_CARRIED = (
+    r"ARRAY\[business_id, shared_id, department_id, [a-z_, ]+,\s+CASE\s+"
+    r"WHEN \(COALESCE\(department_id, [a-z_, ]+\) IS NULL\) "
+    r"THEN private\.pool_key\(business_id\)\s+ELSE NULL::uuid\s+END\]"
 )
-#: Tables of records: all of the business, or where the permission is limited what carries a key.
+#: Records, read: of these businesses, and where the permission is limited what carries a key.
 _RECORD = (
-    rf"^\(\({_WHOLE}\) OR \(\({_LIMITED}\) AND \(ARRAY\[business_id, id, "
-    r"department_id, [a-z_, ]+,\s+CASE\s+WHEN \(COALESCE\(department_id, [a-z_, ]+\) IS NULL\) "
-    r"THEN private\.pool_key\(business_id\)\s+ELSE NULL::uuid\s+END\] && "
+    rf"^\(\({_BUSINESS}\) AND \({_WHOLE} OR \(\({_CARRIED} && "
     r"\( SELECT my_record_keys\(''[a-z_.]+''::text\) AS my_record_keys\)\) AND "
-    r"\(id <> ALL \(\( SELECT my_denied_ids\(''[a-z_.]+''::text\) AS my_denied_ids\)"
-    r"::uuid\[\]\)\)\)\)$"
+    r"\(\(shared_id = ANY \(\( SELECT my_denied_ids\(''[a-z_.]+''::text\) AS my_denied_ids\)"
+    r"::uuid\[\]\)\) IS NOT TRUE\)\)\)\)$"
 )
-#: Tables of parts of records: reached as the record.
-_PART = (
-    rf"^\(\({_WHOLE}\) OR \(\({_LIMITED}\) AND may_access_record\(''[a-z]+''::text, "
-    r"business_id, [a-z_]+, ''[a-z_.]+''::text\)\)\)$"
+#: And written.
+_RECORD_WRITTEN = (
+    rf"^\(\({_WHOLE_BUSINESS}\) OR may_reach_record\(''[a-z_.]+''::text, business_id, "
+    rf"{_CARRIED}, shared_id\)\)$"
 )
+#: Parts of records: reached as the record.
+_AS_RECORD = r"may_access_record\(''[a-z]+''::text, business_id, [a-z_]+, ''[a-z_.]+''::text\)"
+_PART = rf"^\(\({_BUSINESS}\) AND \({_WHOLE} OR {_AS_RECORD}\)\)$"
+_PART_WRITTEN = rf"^\(\({_WHOLE_BUSINESS}\) OR {_AS_RECORD}\)$"
+_FORMS = ", ".join(f"'{form}'" for form in (_ALL, _RECORD, _RECORD_WRITTEN, _PART, _PART_WRITTEN))
 _SHAPE = (
     r"^\(?\(?(business_id|organization_id|id) = ANY \(\( SELECT "
     r"[a-z0-9_.]*my_(business|organization)_ids\(''[a-z_.]+''::text\) AS my_\1_ids\)::uuid\[\]\)\)?"
@@ -91,7 +98,7 @@ GATES = (
             p.polrelid)]) e
           where e is not null and e !~ '{_SHAPE}'
             and e !~ all (array(select replace(form, '@schema', n.nspname)
-              from unnest(array['{_ALL}', '{_RECORD}', '{_PART}']) form)))
+              from unnest(array[{_FORMS}]) form)))
         """,
         (
             Plant(
@@ -122,9 +129,10 @@ GATES = (
             ),
             Plant(
                 "create policy unkeyed on public.customers for select to authenticated using ("
-                "business_id = any ((select public.my_business_ids('customers.read'))::uuid[])"
-                " or (business_id = any ((select public.my_limited_business_ids('customers.read'))"
-                "::uuid[]) and true))",
+                "business_id = any ((select r.business_ids from private.my_rights r"
+                " where r.permission = 'customers.read' and r.home_schema = 'public')::uuid[])"
+                " and ((select r.is_whole from private.my_rights r"
+                " where r.permission = 'customers.read' and r.home_schema = 'public') or true))",
                 "unkeyed",
             ),
         ),
@@ -221,7 +229,7 @@ GATES = (
         f"""
         select p.polname from {_FROM}, unnest(array[pg_get_expr(p.polqual, p.polrelid),
           pg_get_expr(p.polwithcheck, p.polrelid)]) e
-        where {{ours}} and e ~ 'my_limited_business_ids' and (
+        where {{ours}} and e ~ 'is_whole' and (
           select count(distinct m[1])
           from regexp_matches(e, $$'([a-z_]+\\.[a-z_]+)'::text$$, 'g') m) <> 1
         """,
@@ -229,8 +237,8 @@ GATES = (
             Plant(
                 "create policy mixed on public.contact_points for select to authenticated using ("
                 "business_id = any ((select public.my_business_ids('customers.read'))::uuid[])"
-                " or business_id = any ((select public.my_limited_business_ids('calls.read'))"
-                "::uuid[]))",
+                " and (select r.is_whole from private.my_rights r"
+                " where r.permission = 'calls.read' and r.home_schema = 'public'))",
                 "mixed",
             ),
         ),

@@ -125,9 +125,9 @@ def remembered_rights(session: Session) -> None:
         end $$;
         grant execute on function private.carried_ids(text) to authenticated;
         create or replace view private.my_rights with (security_barrier) as
-        select p.code as permission, 'public'::text as home_schema,
+        select p.code collate "C" as permission, 'public'::text collate "C" as home_schema,
           private.carried_ids(p.code) as business_ids,
-          private.carried_ids(p.code) as whole_business_ids
+          true as is_whole
         from public.permissions p
         """
     )

@@ -78,7 +78,7 @@ def _matrix(content: Content) -> tuple[bool, list[Block]]:
     text = (
         f"{total:,} cells: each is a statement that a persona runs as PostgREST would, compared"
         f" with what `permissions.yaml` says. {len(labels)} tables, views and functions,"
-        f" {len(personas)} personas, {total / seconds:,.0f} cells per second."
+        f" {len(personas)} personas, {total / seconds:,.0f} cells per second and test process."
     )
     by_label = [
         (label, sum(cells.get(f"{label}\t{one}", 0) for one in personas)) for label in labels

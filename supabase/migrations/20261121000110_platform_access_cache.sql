@@ -24,9 +24,11 @@ create index business_directory_organization_id_idx on private.business_director
 
 create table private.user_access (
   user_id uuid not null,
-  permission text not null,
-  home_database text not null,
-  home_schema text not null,
+  -- The spelling that tokens have: compared as text, a malformed subject is simply nobody, and nothing is parsed.
+  subject text collate "C" not null generated always as (user_id::text) stored,
+  permission text collate "C" not null,
+  home_database text collate "C" not null,
+  home_schema text collate "C" not null,
   business_ids uuid[] not null,
   -- All of these are null for most people, so that reading them costs nothing.
   mfa_business_ids uuid[],
@@ -35,17 +37,19 @@ create table private.user_access (
   denied_ids uuid[],
   blocked_session_ids text[],
   expires_at timestamptz,
-  primary key (user_id, permission, home_database, home_schema)
+  primary key (subject, permission, home_database, home_schema)
 ) with (toast_tuple_target = 8160, fillfactor = 70);
+create index user_access_user_id_idx on private.user_access (user_id);
 alter table private.user_access alter column business_ids set storage main;
 comment on table private.user_access is
   'Per principal (a user or an API key), permission and home: the businesses where the permission is held. A cache with triggers for owners; never written by hand.';
-comment on column private.user_access.user_id is 'The subject of the token: a user, or an API key.';
+comment on column private.user_access.user_id is 'A user, or an API key.';
+comment on column private.user_access.subject is 'The same as the subject of a token says it.';
 comment on column private.user_access.business_ids is 'Businesses where the permission is held for all records or for some.';
 comment on column private.user_access.mfa_business_ids is 'More of them, for a session with a second factor (aal2) alone.';
 comment on column private.user_access.limited_business_ids is 'Those of them where the permission does not reach all records.';
 comment on column private.user_access.record_keys is
-  'What a record of those must carry to be reached: a membership, a department, a customer, its own id, private.pool_key() of the business, or the id of the business where only single records are denied.';
+  'Where some business is limited, what a record must carry to be reached: a membership, a department, a customer, its own id, private.pool_key() of the business, or the id of a business where all are reached or only single records denied.';
 comment on column private.user_access.denied_ids is 'Records that an access control list denies, whatever else allows them.';
 comment on column private.user_access.blocked_session_ids is 'Sessions the user ended whose tokens have not run out.';
 comment on column private.user_access.expires_at is 'When a rule behind this row runs out. From then on the rules themselves are asked, until the row is refreshed.';
@@ -94,16 +98,14 @@ set search_path = ''
 as $$
 declare
   v_claims json := nullif(current_setting('request.jwt.claims', true), '')::json;
-  -- As private.current_user_id(), whose call would cost a third of all this.
-  v_subject uuid := substring(v_claims ->> 'sub' from '^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$')::uuid;
   v private.user_access;
 begin
   select * into v from private.user_access a
-  where a.user_id = v_subject and a.permission = my_access.permission
+  where a.subject = lower((v_claims ->> 'sub') collate "C") and a.permission = my_access.permission
     and a.home_database = my_access.home_database and a.home_schema = my_access.home_schema;
   if v.expires_at <= now() then
-    select * into v from private.compute_user_access(array[v_subject]) c
-    where c.user_id = v_subject and c.permission = my_access.permission
+    select * into v from private.compute_user_access(array[v.user_id]) c
+    where c.user_id = v.user_id and c.permission = my_access.permission
       and c.home_database = my_access.home_database and c.home_schema = my_access.home_schema;
   end if;
   if v.user_id is null or v_claims ->> 'is_anonymous' = 'true'
@@ -118,46 +120,32 @@ end $$;
 comment on function private.my_access(text, text, text) is
   'What the caller holds of a permission in one home, as of this statement; null for nothing.';
 
-create function private.whole_business_ids(access private.user_access) returns uuid[]
-language plpgsql immutable parallel safe
-set search_path = ''
-as $$
-begin
-  if access.limited_business_ids is null then return access.business_ids; end if;
-  return array(select b from unnest(access.business_ids) b where b <> all (access.limited_business_ids));
-end $$;
-comment on function private.whole_business_ids(private.user_access) is 'Businesses of a row of the cache where the permission reaches all records.';
-
 /*
  * What policies read, once per statement and table. A view instead of a function because a sub-select of a
  * prepared statement is planned once, while calling a function costs three times the lookup it makes
  * (docs/performance.md). It runs as its owner and shows nobody more than their own rows; the barrier keeps
- * conditions of a reader from being asked about anybody else's.
+ * conditions of a reader from being asked about anybody else's. Short, because Postgres walks through a
+ * prepared statement each time it locks what it reads.
  */
 create view private.my_rights with (security_barrier) as
 select a.permission, a.home_schema,
-  case when not a.is_plain then (private.my_access(a.permission, a.home_database, a.home_schema)).business_ids
-       else a.business_ids end as business_ids,
-  case when not a.is_plain then private.whole_business_ids(private.my_access(a.permission, a.home_database, a.home_schema))
-       when a.limited_business_ids is null then a.business_ids
-       else private.whole_business_ids(a.access) end as whole_business_ids
-from (
-  select u.permission, u.home_database, u.home_schema, u.business_ids, u.limited_business_ids, u as access,
-    u.expires_at is null and u.mfa_business_ids is null and u.blocked_session_ids is null
-      and nullif(current_setting('request.jwt.claims', true), '')::json ->> 'is_anonymous' is distinct from 'true' as is_plain
-  from private.user_access u
-  -- As private.current_user_id(): a malformed subject is nobody.
-  where u.user_id = substring(nullif(current_setting('request.jwt.claims', true), '')::json ->> 'sub'
-      from '^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$')::uuid
-    and u.home_database = current_database()
-) a;
+  case when a.expires_at is null and a.mfa_business_ids is null and a.blocked_session_ids is null
+            and nullif(current_setting('request.jwt.claims', true), '')::json ->> 'is_anonymous' is distinct from 'true'
+       then a.business_ids
+       else (private.my_access(a.permission, a.home_database, a.home_schema)).business_ids end as business_ids,
+  case when a.expires_at is null then a.limited_business_ids is null
+       else (private.my_access(a.permission, a.home_database, a.home_schema)).limited_business_ids is null end as is_whole
+from private.user_access a
+where a.subject = lower((nullif(current_setting('request.jwt.claims', true), '')::json ->> 'sub') collate "C")
+  and a.home_database = current_database();
 comment on view private.my_rights is
   'What the caller holds now in this database, per permission and schema: what row policies read. Equal to private.my_access(), which decides whenever a session, a second factor, an end or an anonymous sign-in matters.';
 comment on column private.my_rights.business_ids is 'Businesses where the permission is held for all records or for some.';
-comment on column private.my_rights.whole_business_ids is 'Those of them where it reaches all records.';
+comment on column private.my_rights.is_whole is
+  'True when the permission reaches all records of all of these: nothing else needs to be asked of a record. Says nothing about which businesses they are, not even that there are any.';
 grant select on private.my_rights to authenticated;
 -- Functions of a view are called by whoever reads it; this one tells callers about themselves alone.
-grant execute on function private.my_access(text, text, text), private.whole_business_ids(private.user_access) to authenticated;
+grant execute on function private.my_access(text, text, text) to authenticated;
 
 create function private.my_business_ids(permission text) returns uuid[]
 language plpgsql stable security definer parallel safe

@@ -105,6 +105,22 @@ begin
 end $$;
 comment on function private.tg_refuse_change() is 'Makes a table append-only for every role.';
 
+-- Definer because: looks for lists whatever the caller may see of them.
+create function private.tg_shared() returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  if tg_op = 'UPDATE' then
+    new.shared_id := coalesce(old.shared_id, new.shared_id);
+  elsif exists (select 1 from public.access_control_lists a
+                where a.business_id = new.business_id and a.resource = tg_table_name and a.resource_id = new.id) then
+    new.shared_id := new.id;
+  end if;
+  return new;
+end $$;
+comment on function private.tg_shared() is 'A record that an access control list ever named is marked and stays so: what denies it must find it.';
+
 create table private.table_permissions (
   table_name text not null,
   verb text not null,
@@ -140,7 +156,8 @@ alter table private.tenant_tables force row level security;
  *   guard           false for append-only tables, which have guards of their own
  *   owners          for records that somebody owns: the columns that name a membership. Permissions then reach as
  *                   far as their scope says (all records, those of a department, one's own), and access control
- *                   lists share or deny single records. The table has a department_id; `about` names the customer
+ *                   lists share or deny single records. The table has a department_id and a shared_id; `about` names
+ *                   the customer
  *   parent          for parts of such a record, {table, column}: reached as the record they belong to
  */
 create procedure private.protect(
@@ -167,14 +184,15 @@ declare
   schema_name name;
   table_name name;
   visible text;
+  rights text;
   reached text;
-  limited text;
+  single text;
   verb text;
   code text;
   condition text;
   -- What of a record may stand among the caller's keys; a record of nobody carries the key of the pool.
   carried text := case when owners <> '{}' then format(
-    'array[business_id, id, department_id, %s, case when coalesce(department_id, %s) is null then private.pool_key(business_id) end]',
+    'array[business_id, shared_id, department_id, %s, case when coalesce(department_id, %s) is null then private.pool_key(business_id) end]',
     (select string_agg(quote_ident(c), ', ') from unnest(array_remove(owners || about, null)) c),
     (select string_agg(quote_ident(c), ', ') from unnest(owners) c)) end;
 begin
@@ -205,20 +223,24 @@ begin
         case when owners <> '{}' then table_name else parent[1] end, case when owners <> '{}' then 'id' else parent[2] end)
     on conflict on constraint table_permissions_pkey do update
       set permission_code = excluded.permission_code, resource = excluded.resource, record_column = excluded.record_column;
-    reached := format(
-      case when scope = 'organization' then '%I = any ((select private.my_organization_ids(%L))::uuid[])'
-           when registry then '%I = any ((select private.my_business_ids(%L))::uuid[])'
-           when carried is null and parent = '{}' then
-             '%I = any ((select r.business_ids from private.my_rights r where r.permission = %L and r.home_schema = %L)::uuid[])'
-           else '%I = any ((select r.whole_business_ids from private.my_rights r where r.permission = %L and r.home_schema = %L)::uuid[])' end,
-      key, code, schema_name);
-    -- Whoever reaches all records of the business pays for the first condition alone: the rest is not evaluated.
-    limited := case
-      when carried is not null then format('%s && (select %I.my_record_keys(%L)) and id <> all ((select %2$I.my_denied_ids(%3$L))::uuid[])',
-        carried, schema_name, code)
-      when parent <> '{}' then format('%I.may_access_record(%L, business_id, %I, %L)', schema_name, parent[1], parent[2], code) end;
-    condition := reached || case when limited is null then ''
-      else format(' or (%I = any ((select %I.my_limited_business_ids(%L))::uuid[]) and %s)', key, schema_name, code, limited) end;
+    rights := format('select r.%%I from private.my_rights r where r.permission = %L and r.home_schema = %L', code, schema_name);
+    reached := case
+      when scope = 'organization' then format('%I = any ((select private.my_organization_ids(%L))::uuid[])', key, code)
+      when registry then format('%I = any ((select private.my_business_ids(%L))::uuid[])', key, code)
+      else format('%I = any ((%s)::uuid[])', key, format(rights, 'business_ids')) end;
+    single := case
+      when parent <> '{}' then format('%I.may_access_record(%L, business_id, %I, %L)', schema_name, parent[1], parent[2], code)
+      when carried is null then null
+      when verb <> 'select' then format('%I.may_reach_record(%L, business_id, %s, shared_id)', schema_name, code, carried)
+      else format('%s && (select %I.my_record_keys(%L)) and (shared_id = any ((select %2$I.my_denied_ids(%3$L))::uuid[])) is not true',
+        carried, schema_name, code) end;
+    condition := case
+      when single is null then reached
+      -- Reading: both the business, which an index answers, and the single record. Whoever reaches all records of
+      -- their businesses pays one comparison per row for the second; the rest is not evaluated.
+      when verb = 'select' then format('%s and ((%s) or %s)', reached, format(rights, 'is_whole'), single)
+      -- Writing concerns few rows, which the policy for reading finds: one lookup decides for whoever reaches all.
+      else format('%I = any ((%s and r.is_whole)::uuid[]) or %s', key, format(rights, 'business_ids'), single) end;
     if verb = 'select' then
       execute format('create policy %I on %s for select to authenticated using (%s)', table_name || '_select', target,
         condition || coalesce(' or (' || own_rows || ')', ''));
@@ -245,6 +267,11 @@ begin
   if guard and registry then
     execute format('create trigger _010_guard before update on %s for each row execute function private.tg_guard_registry()', target);
   elsif guard then
+    if carried is not null then
+      -- Members cannot choose an id, so theirs names nothing yet.
+      execute format('create trigger _015_shared_insert before insert on %s for each row when (current_setting(''role'') <> ''authenticated'') execute function private.tg_shared()', target);
+      execute format('create trigger _015_shared_update before update of shared_id on %s for each row execute function private.tg_shared()', target);
+    end if;
     execute format('create trigger _010_guard before insert or update or delete on %s for each row execute function private.tg_guard()', target);
   end if;
 end $$;

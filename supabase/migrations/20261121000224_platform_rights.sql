@@ -211,3 +211,21 @@ end $$;
 comment on function private.tg_access_control_lists_own_role() is 'A record is shared with a system role or one of the business, for every role.';
 create trigger _100_own_role before insert or update of role_id on public.access_control_lists
   for each row execute function private.tg_access_control_lists_own_role();
+
+-- Policies compare shared_id and not id, so that the index they read stays small: see private.protect().
+create function private.tg_access_control_lists_mark() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_schema text := (select d.schema_name from private.business_directory d
+    where d.business_id = new.business_id and d.database_name = current_database());
+begin
+  -- Elsewhere, or at a home that was not made yet, there is no record to mark.
+  if to_regclass(quote_ident(v_schema) || '.' || quote_ident(new.resource)) is null then return null; end if;
+  execute format('update %I.%I set shared_id = id where business_id = $1 and id = $2 and shared_id is null', v_schema, new.resource)
+    using new.business_id, new.resource_id;
+  return null;
+end $$;
+comment on function private.tg_access_control_lists_mark() is 'Marks the record that an access control list names. One that comes after its list marks itself: tg_shared().';
+create trigger _600_mark after insert or update of business_id, resource, resource_id on public.access_control_lists
+  for each row execute function private.tg_access_control_lists_mark();

@@ -216,10 +216,10 @@ as $$
       union all select 'deny', unnest(q.denied_ids)) k
     where exists (   -- whoever reaches everything needs none
       select 1 from per_home h where (h.principal_id, h.permission, h.database_name, h.schema_name)
-        = (q.principal_id, q.permission, q.database_name, q.schema_name) and q.business_id = any (h.limited_business_ids))
+        = (q.principal_id, q.permission, q.database_name, q.schema_name) and h.limited_business_ids is not null)
     group by 1, 2, 3, 4
   )
-  select h.principal_id, h.permission, h.database_name, h.schema_name, h.business_ids, h.mfa_business_ids,
+  select h.principal_id, h.principal_id::text, h.permission, h.database_name, h.schema_name, h.business_ids, h.mfa_business_ids,
     h.limited_business_ids, k.allowed, k.denied,
     case when h.principal_id = h.user_id then nullif(array(
       select s.session_id::text from private.revoked_sessions s where s.user_id = h.user_id order by 1), '{}') end,
@@ -248,7 +248,11 @@ begin
   delete from private.user_access a where a.user_id = any (users) or a.user_id in (
     select k.id from public.api_keys k join public.business_memberships m on (m.business_id, m.id) = (k.business_id, k.membership_id)
     where m.user_id = any (users));
-  insert into private.user_access select * from private.compute_user_access(users);
+  insert into private.user_access (user_id, permission, home_database, home_schema, business_ids, mfa_business_ids,
+    limited_business_ids, record_keys, denied_ids, blocked_session_ids, expires_at)
+  select c.user_id, c.permission, c.home_database, c.home_schema, c.business_ids, c.mfa_business_ids,
+    c.limited_business_ids, c.record_keys, c.denied_ids, c.blocked_session_ids, c.expires_at
+  from private.compute_user_access(users) c;
 
   delete from private.user_organization_access a where a.user_id = any (users);
   insert into private.user_organization_access (user_id, permission, organization_ids, mfa_organization_ids, blocked_session_ids)

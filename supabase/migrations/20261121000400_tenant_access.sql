@@ -160,17 +160,29 @@ end $$;
 comment on function record_keys_of(text, uuid, uuid) is
   'What a record carries that can be among somebody''s record keys: business, own id, owners, department, customer, pool. Null for no such record.';
 
+create function may_reach_record(permission text, business_id uuid, carried uuid[], record_id uuid) returns boolean
+language plpgsql stable security definer parallel safe
+set search_path from current
+as $$
+declare
+  v private.user_access := private.my_access(may_reach_record.permission, current_database(), current_schema());
+begin
+  if may_reach_record.business_id = any (v.business_ids) is not true then return false; end if;
+  if (may_reach_record.business_id = any (v.limited_business_ids)) is not true then return true; end if;
+  return coalesce(may_reach_record.carried && v.record_keys, false)
+    and (may_reach_record.record_id = any (v.denied_ids)) is not true;
+end $$;
+comment on function may_reach_record(text, uuid, uuid[], uuid) is
+  'True when the caller''s permission reaches a record that carries these keys, stored or not yet: what policies for writing ask. record_id: the id, where an access control list may name the record.';
+grant execute on function may_reach_record(text, uuid, uuid[], uuid) to authenticated;
+
 create function may_access_record(resource text, business_id uuid, record_id uuid, permission text) returns boolean
 language plpgsql stable security definer
 set search_path from current
 as $$
-declare
-  v private.user_access := private.my_access(may_access_record.permission, current_database(), current_schema());
 begin
-  if may_access_record.business_id = any (v.business_ids) is not true then return false; end if;
-  if (may_access_record.business_id = any (v.limited_business_ids)) is not true then return true; end if;
-  return coalesce(record_keys_of(may_access_record.resource, may_access_record.business_id, may_access_record.record_id) && v.record_keys, false)
-    and (may_access_record.record_id = any (v.denied_ids)) is not true;
+  return may_reach_record(may_access_record.permission, may_access_record.business_id,
+    record_keys_of(may_access_record.resource, may_access_record.business_id, may_access_record.record_id), may_access_record.record_id);
 end $$;
 comment on function may_access_record(text, uuid, uuid, text) is
   'True when the caller''s permission reaches one record (customers, conversations, calls) of a business living here: what the policies of these tables say, for their parts and for functions.';
@@ -202,7 +214,7 @@ begin
   -- Arguments: the permission to write, then the column of the owner.
   if new.department_id is not null or private.is_trusted_caller()
      or exists (select 1 from private.my_rights r
-                where r.permission = tg_argv[0] and r.home_schema = current_schema() and new.business_id = any (r.whole_business_ids))
+                where r.permission = tg_argv[0] and r.home_schema = current_schema() and r.is_whole and new.business_id = any (r.business_ids))
      or to_jsonb(new) ->> tg_argv[1] is not null or new.business_id <> all (my_limited_business_ids(tg_argv[0]))
      or new.business_id = any (my_record_keys(tg_argv[0])) then
     return new;

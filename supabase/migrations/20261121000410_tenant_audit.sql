@@ -85,7 +85,7 @@ begin
   if tg_op = 'UPDATE' then
     select jsonb_object_agg(e.key, v_old -> e.key), jsonb_object_agg(e.key, e.value) into v_before, v_after
     from jsonb_each(v_new) e
-    where e.key not in ('updated_at', 'updated_by', 'last_used_at') and v_old -> e.key is distinct from e.value;
+    where e.key not in ('updated_at', 'updated_by', 'last_used_at', 'shared_id') and v_old -> e.key is distinct from e.value;
     if v_after is null then return null; end if;
   else
     v_before := v_old;

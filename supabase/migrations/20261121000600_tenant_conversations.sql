@@ -88,6 +88,7 @@ create table conversations (
   status text not null default 'open',
   assigned_membership_id uuid,
   department_id uuid,
+  shared_id uuid,
   last_message_at timestamptz,
   last_message_preview text,
   message_count integer not null default 0,
@@ -101,8 +102,7 @@ create table conversations (
   updated_at timestamptz not null default now(),
   created_by uuid,
   updated_by uuid,
-  -- With what the policy looks at, so that counting reads the index alone.
-  primary key (business_id, id) include (department_id, assigned_membership_id, customer_id),
+  primary key (business_id, id),
   constraint conversations_business_fkey foreign key (business_id) references public.businesses on delete cascade,
   constraint conversations_channel_fkey foreign key (business_id, channel_id) references channels (business_id, id),
   constraint conversations_customer_fkey foreign key (business_id, customer_id) references customers (business_id, id) on delete set null (customer_id),
@@ -111,6 +111,7 @@ create table conversations (
   constraint conversations_department_fkey foreign key (business_id, department_id)
     references public.departments (business_id, id) on delete set null (department_id),
   constraint conversations_previous_fkey foreign key (business_id, previous_conversation_id) references conversations (business_id, id),
+  constraint conversations_shared_id check (shared_id = id),
   constraint conversations_status check (status in ('open', 'pending', 'snoozed', 'resolved', 'closed')),
   constraint conversations_peer_length check (char_length(peer) between 1 and 320),
   constraint conversations_subject_length check (char_length(subject) <= 500),
@@ -123,6 +124,7 @@ comment on column conversations.subject is '@personal free_text';
 comment on column conversations.status is 'open, pending (we wait for them), snoozed (until snoozed_until), resolved, closed (a new message starts a new conversation).';
 comment on column conversations.assigned_membership_id is 'Who answers; at first the member who looks after the customer.';
 comment on column conversations.department_id is 'At first the department of the channel, else of the customer.';
+comment on column conversations.shared_id is 'The id again, once an access control list named the record; else null. What policies compare.';
 comment on column conversations.last_message_preview is 'First 140 characters of the last message. @personal free_text';
 comment on column conversations.unread_count is 'Messages from outside since somebody last read: see mark_conversation_read().';
 comment on column conversations.service_window_until is 'WhatsApp: until when free-form messages are allowed (24 hours after their last message).';
@@ -133,7 +135,8 @@ create index conversations_last_message_idx on conversations (business_id, last_
 create index conversations_created_at_idx on conversations (business_id, created_at desc, id desc);
 create index conversations_customer_idx on conversations (business_id, customer_id);
 create index conversations_peer_idx on conversations (business_id, channel_id, peer, created_at desc);
-create index conversations_department_idx on conversations (business_id, department_id);
+-- What the policy looks at, so that counting reads the index alone. Without the id it is small: most rows look alike.
+create index conversations_reach_idx on conversations (business_id, department_id, assigned_membership_id, customer_id, shared_id);
 create index conversations_assigned_idx on conversations (business_id, assigned_membership_id);
 create index conversations_previous_idx on conversations (business_id, previous_conversation_id);
 call private.protect('conversations', owners => array['assigned_membership_id'], about => 'customer_id',

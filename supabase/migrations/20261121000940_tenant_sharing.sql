@@ -70,7 +70,7 @@ begin
   return v_row;
 end $$;
 comment on function share_record(uuid, text, uuid, text[], uuid, text, uuid, text, timestamptz) is
-  'Shares one record, and its parts, with a member, the holders of a role, or the people of a department; or denies it to them (effect deny, needs members.write and a higher rank). Needs records.share and what is shared on that record. Sharing again replaces verbs and end. Errors: 22023, PT404.';
+  'Shares one record, and its parts, with a member, the holders of a role, or the people of a department; or denies it to them (effect deny, needs members.write and a higher rank). Needs records.share and what is shared on that record. Sharing again replaces verbs and end. Errors: 22023, PT404, PT409 (the home is being moved).';
 
 create function unshare_record(business_id uuid, share_id uuid) returns void
 language plpgsql security definer

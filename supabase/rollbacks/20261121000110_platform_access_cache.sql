@@ -50,7 +50,6 @@ drop function private.pool_key(uuid);
 drop function private.my_organization_ids(text);
 drop function private.my_business_ids(text);
 drop view private.my_rights;
-drop function private.whole_business_ids(private.user_access);
 drop function private.my_access(text,text,text);
 drop table private.revoked_sessions;
 drop table private.user_organization_access;

@@ -45,6 +45,7 @@ drop procedure private.append_only(regclass);
 drop procedure private.protect(regclass,text,text,text,text,text[],text[],text,boolean,boolean,text,text,text[],text,text[]);
 drop table private.tenant_tables;
 drop table private.table_permissions;
+drop function private.tg_shared();
 drop function private.tg_refuse_change();
 drop function private.tg_guard_registry();
 drop function private.tg_guard();

@@ -52,6 +52,7 @@ delete from private.table_permissions where (table_name, verb) in (
 
 -- What it made, the last thing first
 drop table public.access_control_lists;
+drop function private.tg_access_control_lists_mark();
 drop function private.tg_access_control_lists_own_role();
 drop table private.record_permissions;
 drop table public.user_permissions;

@@ -53,6 +53,7 @@ drop function tg_inherit_owner();
 drop function tg_own_record();
 drop function require_record(text,uuid,uuid,text,text);
 drop function may_access_record(text,uuid,uuid,text);
+drop function may_reach_record(text,uuid,uuid[],uuid);
 drop function record_keys_of(text,uuid,uuid);
 drop function require_creator(uuid,text);
 drop function may_create(uuid,text);

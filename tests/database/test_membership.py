@@ -231,7 +231,8 @@ def test_direct_changes_of_members_are_refused(world):
         " select business_id, id, (select id from roles where code = 'owner')"
         " from business_memberships",
         "delete from business_memberships",
-        "insert into private.user_access values (gen_random_uuid(), 'x', 'x', 'x', '{}')",
+        "insert into private.user_access (user_id, permission, home_database, home_schema,"
+        " business_ids) values (gen_random_uuid(), 'x', 'x', 'x', '{}')",
     ):
         with pytest.raises(errors.InsufficientPrivilege):
             staff.all(statement)

@@ -100,10 +100,12 @@ def test_an_index_that_only_repeats_a_key_is_a_duplicate_of_it(owner: Connection
     owner.execute("create index channels_again on public.channels (business_id, id)")
     assert _index(owner, "channels_again")["duplicate_of"] == "channels_pkey"
     assert _index(owner, "channels_pkey")["verdict"] != "duplicate"
-    # The key of calls includes more columns: not the same, but enough.
-    owner.execute("create index calls_again on public.calls (business_id, id)")
+    # One that includes more columns is not the same, but enough.
+    on = "on public.calls (business_id, metric_date)"
+    owner.execute(f"create index calls_wide {on} include (status)".encode())
+    owner.execute(f"create index calls_again {on}".encode())
     assert _index(owner, "calls_again")["duplicate_of"] is None
-    assert _index(owner, "calls_again")["covered_by"] == "calls_pkey"
+    assert _index(owner, "calls_again")["covered_by"] == "calls_wide"
 
 
 def test_a_failed_build_is_told(owner: Connection) -> None:

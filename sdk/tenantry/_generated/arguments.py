@@ -80,6 +80,7 @@ __all__ = [
     "MayAccessRecordArguments",
     "MayCreateArguments",
     "MayInsertArguments",
+    "MayReachRecordArguments",
     "MyBusinessIdsArguments",
     "MyBusinessesArguments",
     "MyDeniedIdsArguments",
@@ -725,6 +726,18 @@ class MayInsertArguments(TypedDict):
     business_id: UUID | str
 
 
+class MayReachRecordArguments(TypedDict):
+    """True when the caller's permission reaches a record that carries these keys, stored or
+    not yet: what policies for writing ask. record_id: the id, where an access control list
+    may name the record.
+    """
+
+    permission: str
+    business_id: UUID | str
+    carried: Sequence[UUID | str]
+    record_id: UUID | str
+
+
 class MyBusinessIdsArguments(TypedDict):
     """Businesses living here in which the caller holds the permission, for all records or for
     some.
@@ -963,7 +976,7 @@ class ShareRecordArguments(TypedDict):
     """Shares one record, and its parts, with a member, the holders of a role, or the people
     of a department; or denies it to them (effect deny, needs members.write and a higher
     rank). Needs records.share and what is shared on that record. Sharing again replaces
-    verbs and end. Errors: 22023, PT404.
+    verbs and end. Errors: 22023, PT404, PT409 (the home is being moved).
     """
 
     business_id: UUID | str

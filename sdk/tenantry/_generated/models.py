@@ -402,6 +402,10 @@ class Call(Row):
     department_id: UUID | None = Field(
         default=None, description="At first the department of the channel, else of the customer."
     )
+    shared_id: UUID | None = Field(
+        default=None,
+        description="The id again, once an access control list named the record; else null. What policies compare.",
+    )
     recording: JSON | None = Field(
         default=None,
         description='{"sid", "status", "duration_seconds", "url", "started_at"}; the URL needs the provider\'s credentials.',
@@ -579,6 +583,10 @@ class Conversation(Row):
     department_id: UUID | None = Field(
         default=None, description="At first the department of the channel, else of the customer."
     )
+    shared_id: UUID | None = Field(
+        default=None,
+        description="The id again, once an access control list named the record; else null. What policies compare.",
+    )
     last_message_at: AwareDatetime | None = None
     last_message_preview: str | None = Field(
         default=None,
@@ -706,6 +714,10 @@ class Customer(Row):
     department_id: UUID | None = Field(
         default=None,
         description="The department the customer belongs to, for permissions of scope department.",
+    )
+    shared_id: UUID | None = Field(
+        default=None,
+        description="The id again, once an access control list named the record; else null. What policies compare.",
     )
     source: str | None = Field(
         default=None,
