@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -111,3 +112,11 @@ def place_of(fleet: Fleet) -> Iterator[Callable[[str], Place]]:
     yield open_place
     for place in opened:
         place.close()
+
+
+def until(condition: Callable[[], object], seconds: float = 20) -> float:
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds
+        time.sleep(0.005)
+    return time.monotonic() - started

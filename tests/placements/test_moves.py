@@ -19,7 +19,7 @@ from tenantry_cli.fleet.provision import ISOLATIONS, NewTenant, create_tenant
 from tenantry_cli.fleet.registry import send_due
 from tenantry_cli.fleet.rows import digest, plain_text, tables_at
 
-from .conftest import MANAGER, OWNER, STRANGER, VIEWER, Place
+from .conftest import MANAGER, OWNER, STRANGER, VIEWER, Place, until
 
 DENTAL = "select id from public.businesses where slug = 'bluebird-dental'"
 
@@ -465,7 +465,7 @@ def test_no_acknowledged_write_is_lost(
         writer.start()
     # A transaction that was open before the freeze and commits late, as by a slow request.
     slow = place_of("bluebird")
-    late = uuid4()
+    late, is_open = uuid4(), threading.Event()
 
     def commit_late() -> None:
         with slow.request(OWNER) as connection:
@@ -473,20 +473,25 @@ def test_no_acknowledged_write_is_lost(
                 "select create_customer(business_id => %s, first_name => %s)",
                 (business, str(late)),
             )
-            time.sleep(1.0)
+            is_open.set()
+            time.sleep(0.5)
 
     commit = threading.Thread(target=commit_late)
-    commit.start()
-    time.sleep(0.5)
-    move_tenant(fleet, "bluebird", there)
-    time.sleep(0.3)
-    commit.join()
+    try:
+        until(lambda: min(len(one.acknowledged) for one in writers) > 3)
+        commit.start()
+        assert is_open.wait(20)
+        move_tenant(fleet, "bluebird", there)
+        before = [len(one.acknowledged) for one in writers]
+        until(lambda: all(len(w.acknowledged) > n for w, n in zip(writers, before, strict=True)))
+        commit.join()
+    finally:
+        for writer in writers:
+            writer.ending.set()
+            writer.join()
     for writer in writers:
-        writer.ending.set()
-        writer.join()
         assert writer.unexpected == []
         assert writer.refused > 0, "nobody wrote during the move"
-        assert len(writer.acknowledged) > 3
     with fleet.connect(fleet.tenant("bluebird").home.database) as home:
         schema = fleet.tenant("bluebird").home.schema
         names = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,7 +15,7 @@ from tenantry_cli.fleet.mover import clean_moves, move_tenant
 from tenantry_cli.fleet.registry import reconcile, send, send_due
 from tenantry_cli.fleet.worker import Worker
 
-from .conftest import MANAGER, OWNER, STAFF, STRANGER, VIEWER, Place
+from .conftest import MANAGER, OWNER, STAFF, STRANGER, VIEWER, Place, until
 
 DENTAL = "select id from public.businesses where slug = 'bluebird-dental'"
 COUNT = "select count(*) from customers where business_id = %s"
@@ -241,14 +240,6 @@ def working(fleet: Fleet) -> Iterator[Worker]:
         worker.stop()
         thread.join(20)
         assert not thread.is_alive()
-
-
-def until(condition: Callable[[], object], seconds: float = 20) -> float:
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds
-        time.sleep(0.005)
-    return time.monotonic() - started
 
 
 def test_the_worker_does_it_all(
