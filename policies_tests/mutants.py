@@ -165,9 +165,8 @@ class _Maker:
 
     def triggers(self) -> Iterator[Mutant]:
         for table, name in self._connection.execute(_TRIGGERS):
-            slices = (
-                ("shared records",) if name.startswith(("_015_shared", "_600_mark")) else (table,)
-            )
+            is_mark = name.startswith(("_015_shared", "_600_mark"))
+            slices = ("shared records",) if is_mark else (table,)
             statement = f"drop trigger {name} on {table}"
             yield Mutant("trigger dropped", f"{name} on {table}", statement, slices)
 

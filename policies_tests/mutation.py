@@ -60,10 +60,8 @@ class Laboratory:
 
     def _rules_differ(self, mutant: Mutant) -> bool:
         rules = [_RULES[label] for label in mutant.slices if label in _RULES]
-        if rank_errors in rules and mutant.kind.startswith(
-            "grant"
-        ):  # what notices these, before what takes long
-            rules.insert(0, grant_errors)
+        if rank_errors in rules and mutant.kind.startswith("grant"):
+            rules.insert(0, grant_errors)  # what notices these, before what takes long
         errors = chain.from_iterable(rule(self.stage, self.connection) for rule in rules)
         return next(errors, None) is not None
 

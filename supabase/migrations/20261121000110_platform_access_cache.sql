@@ -44,7 +44,7 @@ alter table private.user_access alter column business_ids set storage main;
 comment on table private.user_access is
   'Per principal (a user or an API key), permission and home: the businesses where the permission is held. A cache with triggers for owners; never written by hand.';
 comment on column private.user_access.user_id is 'A user, or an API key.';
-comment on column private.user_access.subject is 'The same as the subject of a token says it.';
+comment on column private.user_access.subject is 'The same, spelled as the subject of a token.';
 comment on column private.user_access.business_ids is 'Businesses where the permission is held for all records or for some.';
 comment on column private.user_access.mfa_business_ids is 'More of them, for a session with a second factor (aal2) alone.';
 comment on column private.user_access.limited_business_ids is 'Those of them where the permission does not reach all records.';

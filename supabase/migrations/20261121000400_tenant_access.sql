@@ -14,7 +14,7 @@ end $$;
 comment on function my_business_ids(text) is
   'Businesses living here in which the caller holds the permission, for all records or for some.';
 
--- Those below are asked by tables whose records have owners: see private.protect().
+-- Those below are about records that have owners: asked by their policies (private.protect()) and by functions.
 create function my_limited_business_ids(permission text) returns uuid[]
 language plpgsql stable security definer parallel safe
 set search_path from current

@@ -135,7 +135,7 @@ create index conversations_last_message_idx on conversations (business_id, last_
 create index conversations_created_at_idx on conversations (business_id, created_at desc, id desc);
 create index conversations_customer_idx on conversations (business_id, customer_id);
 create index conversations_peer_idx on conversations (business_id, channel_id, peer, created_at desc);
--- What the policy looks at, so that counting reads the index alone. Without the id it is small: most rows look alike.
+-- What the policy looks at, so that counting reads the index alone.
 create index conversations_reach_idx on conversations (business_id, department_id, assigned_membership_id, customer_id, shared_id);
 create index conversations_assigned_idx on conversations (business_id, assigned_membership_id);
 create index conversations_previous_idx on conversations (business_id, previous_conversation_id);
