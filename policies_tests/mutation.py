@@ -94,6 +94,8 @@ class Laboratory:
         names = ["stranger", *TELLING, "removed organization owner", "sibling owner", *single]
         if mutant.kind in ("rights clause", "record clause", "record not checked"):
             names = [*(one.name for one in rights_personas()), *names]  # who notice soonest
+        elif mutant.kind == "guard clause dropped":
+            names = ["service_role", *names]  # whom neither grants nor policies stop
         return [one for one in cast.choose(dict.fromkeys(names)) if one.login == "authenticator"]
 
     def _structure(self) -> str | None:

@@ -19,6 +19,7 @@ _ERRORS = {pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.NONFATAL_ERROR}
 #: Statements in flight at once: one wait for so many answers, and little enough to fit the sockets'
 #: buffers both ways.
 _BATCH = 40
+_UNDO = b"rollback to savepoint cell"
 
 
 @dataclass(frozen=True)
@@ -80,21 +81,25 @@ def acting_as(connection: Connection, persona: Persona) -> Iterator[None]:
 
 
 def run_all(connection: Connection, statements: Sequence[bytes]) -> list[Outcome]:
-    """Run each statement and undo it, as many at once as `_BATCH` in the caller allows.
+    """Run each statement and undo it.
 
-    Each statement has a Sync of its own, so that an error ends that statement and nothing else.
+    Each has a Sync of its own, so that an error ends that statement and nothing else; undoing the
+    one before shares it, since the server sends something at every Sync.
     """
     pgconn = connection.pgconn
+    outcomes: list[Outcome] = []
     pgconn.enter_pipeline_mode()
     try:
-        for statement in statements:
-            for part in (statement, b"rollback to savepoint cell"):
-                pgconn.send_query_params(part, None)
+        for start in range(0, len(statements), _BATCH):
+            batch = statements[start : start + _BATCH]
+            for statement in batch:
+                pgconn.send_query_params(_UNDO, None)
+                pgconn.send_query_params(statement, None)
                 pgconn.pipeline_sync()
-        outcomes = []
-        for _ in statements:
-            outcomes.append(_outcome(_answer(pgconn)))
-            assert _answer(pgconn).status == pq.ExecStatus.COMMAND_OK
+            pgconn.send_query_params(_UNDO, None)
+            pgconn.pipeline_sync()
+            outcomes += [_outcome(_answers(pgconn)[1]) for _ in batch]
+            _answers(pgconn)
         return outcomes
     finally:
         pgconn.exit_pipeline_mode()
@@ -105,17 +110,17 @@ def run(connection: Connection, statement: bytes) -> Outcome:
     return run_all(connection, [statement])[0]
 
 
-def _answer(pgconn: pq.abc.PGconn) -> pq.abc.PGresult:
-    """The result of the next statement, past the end marks around it."""
-    answer: pq.abc.PGresult | None = None
+def _answers(pgconn: pq.abc.PGconn) -> list[pq.abc.PGresult]:
+    """The results up to the next Sync; the first, of undoing, is well."""
+    answers: list[pq.abc.PGresult] = []
     while True:
         result = pgconn.get_result()
         if result is None:
             continue
         if result.status == pq.ExecStatus.PIPELINE_SYNC:
-            assert answer is not None
-            return answer
-        answer = result
+            assert answers[0].status == pq.ExecStatus.COMMAND_OK
+            return answers
+        answers.append(result)
 
 
 def _outcome(result: pq.abc.PGresult) -> Outcome:

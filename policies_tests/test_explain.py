@@ -8,7 +8,7 @@ from .calls import call_text
 from .conftest import Stage
 from .oracle import Oracle
 from .people import ALPHA_ONE, BUSINESSES, OWNED, Persona, make_cast, record_id
-from .probe import acting_as, run, run_all
+from .probe import acting_as, run_all
 from .specification import load_specification
 
 PERSONAS = [
@@ -79,10 +79,12 @@ def test_the_verdict_is_what_happens(stage: Stage, name: str) -> None:
             for verb in _DO
         ]
         verdicts = [allowed for allowed, _ in _told(stage, persona, wanted)]
-        for (table, row, verb), allowed in zip(wanted, verdicts, strict=True):
+        statements = []
+        for table, row, verb in wanted:
             columns = specification.tables[f"public.{table}"].update_columns or ("id",)
-            statement = _DO[verb].format(table=table, id=row, column=columns[0])
-            done = run(connection, statement.encode())
+            statements.append(_DO[verb].format(table=table, id=row, column=columns[0]).encode())
+        outcomes = run_all(connection, statements)
+        for (table, row, verb), allowed, done in zip(wanted, verdicts, outcomes, strict=True):
             # A reference that holds the row, or the last owner, comes after the right.
             happens = done.sqlstate in ("23503", "PT409") or done.rows == 1
             assert (allowed == "t") == happens, f"{name}: {verb} {table} {row}: {allowed}, {done}"

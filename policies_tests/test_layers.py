@@ -101,36 +101,43 @@ def _check_policies(
     relation = stage.world.catalog.relations[table.label]
     generated = {one.name for one in relation.columns if one.is_generated}
     key = next(name for name in relation.primary_key if name not in generated)
-    count = sql.SQL("select {} from {}").format(sql.Identifier(key), _name(table))
-    found = run(connection, _bytes(connection, count))
-    assert found.rows == len(visible), f"{label}: read {found}"
-
-    touch = sql.SQL("update {} set {} = {}").format(
-        _name(table), sql.Identifier(key), sql.Identifier(key)
-    )
     changeable = (oracle.changeable(persona, table, "update") or frozenset()) & visible
-    found = run(connection, _bytes(connection, touch))
-    assert (found.sqlstate, found.rows) == (None, len(changeable)), f"{label}: update {found}"
-
     removable = oracle.changeable(persona, table, "delete") or frozenset()
-    found = run(connection, _bytes(connection, sql.SQL("delete from {}").format(_name(table))))
     is_held = any(key in stage.world.held[table.label] for key in removable)
-    wanted = ("23503", 0) if is_held else (None, len(removable))
-    assert (found.sqlstate, found.rows) == wanted, f"{label}: delete {found}"
+
+    # What is tried, as what, and what must come of it: an error or so many rows.
+    tried: list[tuple[str, sql.Composable, tuple[str | None, int]]] = []
+    read, touch, remove = (
+        sql.SQL(text).format(table=_name(table), key=sql.Identifier(key))
+        for text in (
+            "select {key} from {table}",
+            "update {table} set {key} = {key}",
+            "delete from {table}",
+        )
+    )
+    tried.append(("read", read, (None, len(visible))))
+    tried.append(("update", touch, (None, len(changeable))))
+    tried.append(("delete", remove, ("23503", 0) if is_held else (None, len(removable))))
+    if table.key is not None and table.label in stage.world.rows:
+        for business in BUSINESSES:
+            row = FACTORIES[table.label](stage.world.tenants[business.name], "new")
+            values = {name: None if value is None else str(value) for name, value in row.items()}
+            allowed = table.rule("insert") != "nobody" and oracle.may_insert(
+                persona, table, business, values, with_triggers=False
+            )
+            wanted = (None, 1) if allowed else ("42501", 0)
+            tried.append((f"insert {business.name}", _insert(stage, table, business), wanted))
+    outcomes = run_all(connection, [_bytes(connection, text) for _, text, _ in tried])
+    for (verb, _, wanted), found in zip(tried, outcomes, strict=True):
+        assert (found.sqlstate, found.rows) == wanted, f"{label}: {verb} {found}"
 
     if table.key is None or table.label not in stage.world.rows:
         return
-    for business in BUSINESSES:
-        found = run(connection, _bytes(connection, _insert(stage, table, business)))
-        row = FACTORIES[table.label](stage.world.tenants[business.name], "new")
-        values = {name: None if value is None else str(value) for name, value in row.items()}
-        allowed = table.rule("insert") != "nobody" and oracle.may_insert(
-            persona, table, business, values, with_triggers=False
-        )
-        wanted = (None, 1) if allowed else ("42501", 0)
-        assert (found.sqlstate, found.rows) == wanted, f"{label}: insert {business.name} {found}"
-    for source, target in ((ALPHA_ONE, BETA_ONE), (BETA_ONE, ALPHA_ONE)):
-        found = run(connection, _bytes(connection, _move(stage, table, source, target)))
+    moves = [
+        _bytes(connection, _move(stage, table, source, target))
+        for source, target in ((ALPHA_ONE, BETA_ONE), (BETA_ONE, ALPHA_ONE))
+    ]
+    for found in run_all(connection, moves):
         assert found.sqlstate is not None or found.rows == 0, f"{label}: moved {found}"
 
 

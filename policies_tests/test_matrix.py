@@ -12,7 +12,7 @@ from .catalog import Connection
 from .conftest import Stage
 from .evidence import Evidence
 from .people import ALPHA_ONE, BETA_ONE, TELLING, make_cast
-from .probe import Difference, acting_as, differences, run
+from .probe import Difference, acting_as, differences, run_all
 from .specification import load_specification
 
 PERSONAS = [one.name for one in make_cast(load_specification()).personas]
@@ -88,7 +88,7 @@ def test_a_foreign_row_and_no_row_give_the_same_error(stage: Stage) -> None:
                     continue
                 target = _foreign_id(cell.statement, stage)
                 nothing = cell.statement.replace(target, b"00000000-0000-4000-8000-00000000dead")
-                foreign, unknown = run(connection, cell.statement), run(connection, nothing)
+                foreign, unknown = run_all(connection, [cell.statement, nothing])
                 assert (foreign.sqlstate, foreign.message) == (unknown.sqlstate, unknown.message)
                 compared += foreign.sqlstate == "23503"
     connection.rollback()
