@@ -16,7 +16,7 @@ from .api_cells import ApiCells
 from .catalog import Connection
 from .cell import Cell
 from .cells import CellFactory
-from .evidence import Evidence, handed_over, proof_directory, write_run
+from .evidence import Evidence, handed_over, proof_directory, rate_of_cells, write_run
 from .people import TELLING, Persona
 from .specification import Specification, load_specification
 from .world import World, build_world
@@ -111,10 +111,8 @@ def pytest_terminal_summary(
         seen.write(directory)
         write_run(directory, terminalreporter.stats, is_full=config.getoption("--full-proof"))
     if seen.cells:
-        rate = seen.cells / seen.seconds
-        terminalreporter.write_line(
-            f"isolation: {seen.cells:,} cells, {rate:,.0f} per second and process"
-        )
+        rate = rate_of_cells(seen.cells, seen.seconds, seen.processes)
+        terminalreporter.write_line(f"isolation: {seen.cells:,} cells; {rate}")
         of_each = ", ".join(f"{name} {count:,}" for name, count in seen.placements.most_common())
         terminalreporter.write_line(f"isolation: cells per placement: {of_each}")
     if seen.mutants:

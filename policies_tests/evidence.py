@@ -23,7 +23,9 @@ class Evidence:
     """Counters are keyed by parts joined with a tab, so that they survive JSON and xdist."""
 
     cells: int = 0
+    #: spent on cells, summed over the processes that tried some
     seconds: float = 0.0
+    processes: int = 0
     mutants: Counter[str] = field(default_factory=Counter)
     #: table or function, persona -> cells
     by_cell: Counter[str] = field(default_factory=Counter)
@@ -42,6 +44,7 @@ class Evidence:
     def note_cells(self, placement: str, count: int, seconds: float) -> None:
         self.cells += count
         self.seconds += seconds
+        self.processes = 1
         self.placements[placement] += count
 
     def race(self, race: Race, result: Result, *, is_naive: bool = False) -> None:
@@ -64,6 +67,7 @@ class Evidence:
         """Adds what another process handed over."""
         self.cells += other["cells"]
         self.seconds += other["seconds"]
+        self.processes += other["processes"]
         self.survivors += other["survivors"]
         self.postgres = other["postgres"] or self.postgres
         for name in ("mutants", "by_cell", "placements", "by_kind", "gates", "planted"):
@@ -77,8 +81,8 @@ class Evidence:
         sections: dict[str, dict[str, Any]] = {}
         if self.cells:
             sections["matrix"] = {
-                "cells": self.cells, "seconds": self.seconds, "by_cell": dict(self.by_cell),
-                "placements": dict(self.placements),
+                "cells": self.cells, "seconds": self.seconds, "processes": self.processes,
+                "by_cell": dict(self.by_cell), "placements": dict(self.placements),
             }  # fmt: skip
         if self.mutants:
             sections["mutation"] = {"by_kind": dict(self.by_kind), "survivors": self.survivors}
@@ -89,6 +93,15 @@ class Evidence:
         sections["versions"] = {"postgres": self.postgres}
         for name, content in sections.items():
             write_json(directory / f"{name}.json", content)
+
+
+def rate_of_cells(cells: int, seconds: float, processes: int) -> str:
+    """`seconds` are those of all processes, which work side by side."""
+    each = cells / seconds
+    together = f"{each * processes:,.0f} cells per second"
+    return (
+        together if processes == 1 else f"{together}, {each:,.0f} in each of {processes} processes"
+    )
 
 
 def write_json(path: Path, content: object) -> None:

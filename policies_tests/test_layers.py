@@ -125,8 +125,8 @@ def _check_policies(
             allowed = table.rule("insert") != "nobody" and oracle.may_insert(
                 persona, table, business, values, with_triggers=False
             )
-            wanted = (None, 1) if allowed else ("42501", 0)
-            tried.append((f"insert {business.name}", _insert(stage, table, business), wanted))
+            expected = (None, 1) if allowed else ("42501", 0)
+            tried.append((f"insert {business.name}", _insert(stage, table, business), expected))
     outcomes = run_all(connection, [_bytes(connection, text) for _, text, _ in tried])
     for (verb, _, wanted), found in zip(tried, outcomes, strict=True):
         assert (found.sqlstate, found.rows) == wanted, f"{label}: {verb} {found}"

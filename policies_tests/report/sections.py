@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from policies_tests.evidence import rate_of_cells
+
 from . import drawings
 from .blocks import Block, Figure, Items, Section, State, Table
 from .data import EXPECTED, OURS, Figures
@@ -74,11 +76,12 @@ def _matrix(content: Content) -> tuple[bool, list[Block]]:
     cells: Mapping[str, int] = content["by_cell"]
     labels = sorted({key.split("\t")[0] for key in cells})
     personas = list(dict.fromkeys(key.split("\t")[1] for key in cells))
-    total, seconds = content["cells"], content["seconds"]
+    total = content["cells"]
+    rate = rate_of_cells(total, content["seconds"], content["processes"])
     text = (
         f"{total:,} cells: each is a statement that a persona runs as PostgREST would, compared"
         f" with what `permissions.yaml` says. {len(labels)} tables, views and functions,"
-        f" {len(personas)} personas, {total / seconds:,.0f} cells per second and test process."
+        f" {len(personas)} personas; {rate}."
     )
     by_label = [
         (label, sum(cells.get(f"{label}\t{one}", 0) for one in personas)) for label in labels

@@ -33,6 +33,7 @@ def good() -> Files:
         "matrix": {
             "cells": 30,
             "seconds": 0.5,
+            "processes": 2,
             "placements": {"pooled": 10, "schema": 15, "database": 5},
             "by_cell": {"public.customers\towner": 20, "public.customers\tviewer": 10},
         },
