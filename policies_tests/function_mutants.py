@@ -343,6 +343,8 @@ class _Maker:
         for old, new in (
             ("new.business_id is distinct from old.business_id or", ""),
             ("tg_op = 'INSERT'\n      and not exists", "false and not exists"),
+            ("coalesce(tg_argv[0], 'business.read')", "'business.read'"),
+            ("and r.home_schema = tg_table_schema", ""),
             ("home.is_writable and", ""),
             ("and home.schema_name = tg_table_schema", ""),
             ("and home.database_name = current_database()", ""),

@@ -130,7 +130,7 @@ class NewRowCells(TableCells):
             )
 
     def _invalid(self, places: list[Tenant]) -> Iterator[Cell]:
-        """Row triggers run before the policy: their errors must not reach strangers."""
+        """Row triggers run before the policy: their errors reach those alone who may insert."""
         table, oracle, site = self._table, self._oracle, self._world.site
         for column in _NORMALISED.get(table.label, ()):
             for tenant in places:
@@ -139,10 +139,10 @@ class NewRowCells(TableCells):
                 def predict(persona: Persona, business: Business = business) -> Expectation:
                     if persona.role == "service_role":
                         return refused("22023" if site.takes_writes(business) else NOT_HOME)
-                    is_member = persona.role == "authenticated" and bool(
-                        oracle.permissions_in(persona, business)
+                    may = persona.role == "authenticated" and oracle.holds(
+                        persona, table.rule("insert"), business, table.plane
                     )
-                    return refused("22023" if is_member else "42501")
+                    return refused("22023" if may else "42501")
 
                 statement = self._new(tenant, "new", **{column: "not an address"})
                 operation = f"insert an invalid {column} into {business.name}"

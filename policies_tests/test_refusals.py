@@ -1,0 +1,58 @@
+"""Who may not add a row is told which field and what to do, and nothing about the business."""
+
+from __future__ import annotations
+
+import json
+
+import psycopg
+import pytest
+
+from .conftest import Stage
+from .people import ALPHA_ONE, BETA_ONE, UNKNOWN, Business
+from .probe import acting_as
+from .specification import Table, load_specification
+
+#: Every table of tenants that members insert into.
+TABLES = [
+    table
+    for table in load_specification().tables.values()
+    if table.plane == "tenant" and table.rule("insert") != "nobody"
+]
+#: In the business without the right, of another business, out of it, without a second factor.
+REFUSED = ("viewer", "other owner", "stranger", "removed owner", "suspended owner", "guarded aal1")
+
+
+def _refusal(stage: Stage, name: str, table: Table, business: Business) -> psycopg.Error:
+    """The error of the persona's insert into the business."""
+    operation = f"insert into {business.name}"
+    (cell,) = (one for one in stage.cells[table.label] if one.operation == operation)
+    persona = stage.world.cast[name]
+    connection = stage.connection_of(persona)
+    with acting_as(connection, persona), pytest.raises(psycopg.Error) as refused:
+        connection.execute(cell.statement)
+    connection.rollback()
+    return refused.value
+
+
+def _told(error: psycopg.Error) -> tuple[str | None, ...]:
+    told = error.diag
+    return error.sqlstate, told.message_primary, told.message_detail, told.message_hint
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_refusal_names_field_and_remedy(stage: Stage, name: str, table: Table) -> None:
+    error = _refusal(stage, name, table, ALPHA_ONE)
+    assert error.sqlstate == "42501"
+    assert json.loads(error.diag.message_detail or "") == {
+        "field": "business_id",
+        "reason": "permission_missing",
+        "permission": table.rule("insert"),
+    }
+    assert "role that allows it" in (error.diag.message_hint or "")
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_a_business_of_another_tenant_is_told_like_none(stage: Stage, table: Table) -> None:
+    foreign = _told(_refusal(stage, "owner", table, BETA_ONE))
+    assert foreign == _told(_refusal(stage, "owner", table, UNKNOWN))
