@@ -342,7 +342,7 @@ class _Maker:
         guarded = tuple(one.label for one in self._tables if one.guarded and one.plane == "tenant")
         for old, new in (
             ("new.business_id is distinct from old.business_id or", ""),
-            ("tg_op = 'INSERT'\n      and not exists", "false and not exists"),
+            ("if tg_op = 'INSERT' then", "if false then"),
             ("coalesce(tg_argv[0], 'business.read')", "'business.read'"),
             ("and r.home_schema = tg_table_schema", ""),
             ("home.is_writable and", ""),

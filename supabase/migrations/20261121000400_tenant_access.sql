@@ -209,19 +209,21 @@ language plpgsql security definer
 set search_path from current
 as $$
 declare
+  -- Arguments: the permission to write, then the column of the owner. An array as a query's parameter is dear.
+  v_permission text := tg_argv[0];
+  v_column text := tg_argv[1];
   v_membership uuid;
 begin
-  -- Arguments: the permission to write, then the column of the owner.
   if new.department_id is not null or private.is_trusted_caller()
      or exists (select 1 from private.my_rights r
-                where r.permission = tg_argv[0] and r.home_schema = current_schema() and r.is_whole and new.business_id = any (r.business_ids))
-     or to_jsonb(new) ->> tg_argv[1] is not null or new.business_id <> all (my_limited_business_ids(tg_argv[0]))
-     or new.business_id = any (my_record_keys(tg_argv[0])) then
+                where r.permission = v_permission and r.home_schema = current_schema() and r.is_whole and new.business_id = any (r.business_ids))
+     or to_jsonb(new) ->> v_column is not null or new.business_id <> all (my_limited_business_ids(v_permission))
+     or new.business_id = any (my_record_keys(v_permission)) then
     return new;
   end if;
   v_membership := my_membership_id(new.business_id);
   if v_membership is not null then
-    new := jsonb_populate_record(new, jsonb_build_object(tg_argv[1], v_membership));
+    new := jsonb_populate_record(new, jsonb_build_object(v_column, v_membership));
   end if;
   return new;
 end $$;
