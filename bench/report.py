@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -160,19 +160,15 @@ def _row_security(rls: Found) -> str:
 def _shapes_table(cells: Sequence[Found]) -> str:
     """Of each shape the geometric mean over the callers, which a slow minute moves less."""
 
-    def mean(shape: str, ratio: Callable[[Found], float], connections: int) -> str:
+    def mean(shape: str, ratio: str, connections: int) -> str:
         one = [
-            ratio(cell)
+            cell[ratio]["value"]
             for cell in cells
             if cell["shape"] == shape and cell["connections"] == connections
         ]
         return f"{statistics.geometric_mean(one):.2f}" if one else ""
 
-    ratios: tuple[Callable[[Found], float], ...] = (
-        lambda cell: cell["overhead"]["value"],
-        lambda cell: cell["against_default"]["value"],
-        lambda cell: cell["noise"]["value"],
-    )
+    ratios = ("overhead", "against_default", "noise")
     rows = [
         [SHAPE_TITLES[shape], *(mean(shape, ratio, count) for ratio in ratios for count in (1, 8))]
         for shape in dict.fromkeys(cell["shape"] for cell in cells)

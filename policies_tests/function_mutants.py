@@ -345,11 +345,15 @@ class _Maker:
             ("if tg_op = 'INSERT' then", "if false then"),
             ("coalesce(tg_argv[0], 'business.read')", "'business.read'"),
             ("and r.home_schema = tg_table_schema", ""),
+            ("tg_nargs > 0 and strpos", "false and strpos"),
+            ("and strpos(v_context, e'\\n') = 0", ""),
             ("home.is_writable and", ""),
             ("and home.schema_name = tg_table_schema", ""),
             ("and home.database_name = current_database()", ""),
         ):
-            yield self._edit("guard clause dropped", "private.tg_guard", old, new, guarded)
+            # log_call adds customers for whoever may log calls.
+            slices = ("public.log_call", *guarded)
+            yield self._edit("guard clause dropped", "private.tg_guard", old, new, slices)
         for label, old, new in (
             ("private.tg_shared", "coalesce(old.shared_id, new.shared_id)", "new.shared_id"),
             ("private.tg_shared", "new.shared_id := new.id;", "null;"),

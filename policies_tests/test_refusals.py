@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from .conftest import Stage
-from .people import ALPHA_ONE, BETA_ONE, UNKNOWN, Business
+from .people import ALPHA_ONE, BETA_ONE, GUARDED_ONE, UNKNOWN, Business
 from .probe import acting_as
 from .specification import Table, load_specification
 
@@ -19,7 +19,14 @@ TABLES = [
     if table.plane == "tenant" and table.rule("insert") != "nobody"
 ]
 #: In the business without the right, of another business, out of it, without a second factor.
-REFUSED = ("viewer", "other owner", "stranger", "removed owner", "suspended owner", "guarded aal1")
+REFUSED = (
+    ("viewer", ALPHA_ONE),
+    ("other owner", ALPHA_ONE),
+    ("stranger", ALPHA_ONE),
+    ("removed owner", ALPHA_ONE),
+    ("suspended owner", ALPHA_ONE),
+    ("guarded aal1", GUARDED_ONE),
+)
 
 
 def _refusal(stage: Stage, name: str, table: Table, business: Business) -> psycopg.Error:
@@ -40,9 +47,11 @@ def _told(error: psycopg.Error) -> tuple[str | None, ...]:
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-@pytest.mark.parametrize("name", REFUSED)
-def test_the_refusal_names_field_and_remedy(stage: Stage, name: str, table: Table) -> None:
-    error = _refusal(stage, name, table, ALPHA_ONE)
+@pytest.mark.parametrize(("name", "business"), REFUSED, ids=[name for name, _ in REFUSED])
+def test_the_refusal_names_field_and_remedy(
+    stage: Stage, name: str, business: Business, table: Table
+) -> None:
+    error = _refusal(stage, name, table, business)
     assert error.sqlstate == "42501"
     assert json.loads(error.diag.message_detail or "") == {
         "field": "business_id",
