@@ -206,12 +206,6 @@ def _plain_calls() -> dict[str, Arguments]:
         },
         "may_insert": {"table": "customers", "business_id": ALPHA_ONE.id},
         "may_create": {"business_id": ALPHA_ONE.id, "permission": "customers.write"},
-        "may_reach_record": {
-            "permission": "customers.read",
-            "business_id": ALPHA_ONE.id,
-            "carried": [ALPHA_ONE.id],
-            "record_id": ALPHA_ONE.id,
-        },
         "may_access_record": {
             "resource": "customers",
             "business_id": ALPHA_ONE.id,
@@ -219,8 +213,7 @@ def _plain_calls() -> dict[str, Arguments]:
             "permission": "customers.read",
         },
         "my_limited_business_ids": {"permission": "customers.read"},
-        "my_record_keys": {"permission": "customers.read"},
-        "my_denied_ids": {"permission": "customers.read"},
+        "my_reach": {"permission": "customers.read"},
         "my_business_ids": {"permission": "customers.read"},
         "my_metric_differences": {},
         "check_code_version": {"newest_known": "20991231000000"},

@@ -287,26 +287,26 @@ class _Maker:
             yield Mutant("rights clause", f"{label}: {old}"[:120], f"{changed};{refresh}", slices)
         for label, old, new in (
             ("public.record_keys_of", "if v_owners is null then return null; end if;", ""),
+            ("private.reaches", "reaches.business_id = any (reach.business_ids)", "true"),
             (
-                "public.may_reach_record",
-                "may_reach_record.business_id = any (v.business_ids) is not true",
-                "false",
-            ),
-            (
-                "public.may_reach_record",
-                "(may_reach_record.business_id = any (v.limited_business_ids)) is not true",
+                "private.reaches",
+                "(reaches.business_id = any (reach.limited_business_ids)) is not true",
                 "true",
             ),
             (
-                "public.may_reach_record",
-                "and (may_reach_record.record_id = any (v.denied_ids)) is not true",
+                "private.reaches",
+                "(reaches.business_id = any (reach.limited_business_ids)) is not true",
+                "false",
+            ),
+            (
+                "private.reaches",
+                "and (reaches.record_id = any (reach.denied_ids)) is not true",
                 "",
             ),
+            ("private.reaches", "reaches.carried && reach.record_keys", "true"),
             ("public.may_create", "may_create.business_id = any (v.business_ids)\n    and", ""),
-            ("public.my_record_keys", ".record_keys", ".denied_ids"),
             ("public.my_limited_business_ids", "b = any (v.limited_business_ids)", "true"),
             ("public.my_limited_business_ids", "b = any (v.limited_business_ids)", "false"),
-            ("public.my_denied_ids", ".denied_ids", ".mfa_business_ids"),
             ("public.tg_own_record", "if v_membership is not null then", "if false then"),
             ("public.require_record", "not private.is_trusted_caller()", "false"),
             ("public.require_whole_business", "not private.is_trusted_caller() and", "false and"),

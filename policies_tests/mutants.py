@@ -6,7 +6,7 @@ Made from the catalog, so that a new table, policy or function has its mutants a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from .catalog import Connection
 from .mutant import Mutant
@@ -14,7 +14,7 @@ from .specification import Specification
 from .world import World
 
 _POLICIES = """
-select n.nspname || '.' || c.relname, p.polname::text, p.polcmd::text,
+select n.nspname || '.' || c.relname, p.polname::text, p.polcmd::text, p.polpermissive,
   pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)
 from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = 'public' order by 1, 2
@@ -37,6 +37,13 @@ where n.nspname in ('public', 'private') and not t.tgisinternal and t.tgparentid
 """
 #: Permissions that a policy could be confused with.
 _OTHER = {"business.read": "members.read"}
+
+
+def _altered(table: str, word: str, clauses: Mapping[str, str]) -> str:
+    """The policies of these names, with other clauses."""
+    return ";".join(
+        f"alter policy {name} on {table} {word} ({clause})" for name, clause in clauses.items()
+    )
 
 
 def object_mutants(world: World, connection: Connection) -> list[Mutant]:
@@ -63,29 +70,54 @@ class _Maker:
         ]
 
     def policies(self) -> Iterator[Mutant]:
-        for table, name, command, using, check in self._connection.execute(_POLICIES):
+        policies = self._connection.execute(_POLICIES).fetchall()
+        clauses_of = {
+            name: {"using": using, "with check": check} for _, name, _, _, using, check in policies
+        }
+        for table, name, command, is_permissive, _, _ in policies:
             slices = (table,)
             target = f"{name} on {table}"
-            clauses = [("using", using), ("with check", check)]
+            pair = [one for one in (name, f"{name}_only_held") if one in clauses_of]
             yield Mutant("policy dropped", target, f"drop policy {target}", slices)
-            for word, clause in clauses:
+            for word, clause in clauses_of[name].items():
                 if clause is None or clause in ("true", "is_public"):
                     continue
-                yield Mutant(
-                    f"{word} (true)", target, f"alter policy {target} {word} (true)", slices
-                )
-                signed_in = f"alter policy {target} {word} (private.current_user_id() is not null)"
+
+                opened = _altered(table, word, {name: "true"})
+                yield Mutant(f"{word} (true)", target, opened, slices)
+                if not is_permissive:
+                    continue
+                # In both: each refuses what the other would let through.
+                both = _altered(table, word, dict.fromkeys(pair, "true"))
+                yield Mutant(f"{word} (true) twice", target, both, slices)
+                anybody = dict.fromkeys(pair, "private.current_user_id() is not null")
+                signed_in = _altered(table, word, anybody)
                 yield Mutant(f"{word} anybody signed in", target, signed_in, slices)
                 if found := re.search(r"(?:ids\(|permission = )'([a-z_.]+)'", clause):
                     code = found[1]
                     if not code.startswith("organization."):
                         other = _OTHER.get(code, "business.read")
-                        swapped = clause.replace(f"'{code}'", f"'{other}'")
-                        change = f"alter policy {target} {word} ({swapped})"
+                        swapped = {
+                            one: str(clauses_of[one][word]).replace(f"'{code}'", f"'{other}'")
+                            for one in pair
+                        }
+                        change = _altered(table, word, swapped)
                         yield Mutant(f"{word} with another permission", target, change, slices)
             # Visitors have no grant that it would open.
             yield Mutant("policy to public", target, f"alter policy {target} to public", ())
             verb = {"r": "select", "a": "insert", "w": "update", "d": "delete"}[command]
+            if not is_permissive:
+                clauses = " ".join(
+                    f"{word} ({one})" for word, one in clauses_of[name].items() if one
+                )
+                yield Mutant(
+                    "restrictive made permissive",
+                    target,
+                    f"drop policy {target};"
+                    f"create policy {name} on {table} for {verb} to authenticated {clauses}",
+                    slices,
+                )
+                continue
             open_clause = "with check (true)" if verb == "insert" else "using (true)"
             yield Mutant(
                 "a second policy",

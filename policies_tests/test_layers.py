@@ -23,6 +23,7 @@ from .test_specification import expected_columns
 MEMBERS = [name for name in TELLING if name not in ("anon", "service_role", "integrator")]
 
 _OPEN_GRANTS = "grant select, insert, update, delete on {} to authenticated, anon"
+_OPEN_POLICY = "create policy everything on {} to authenticated using (true) with check (true)"
 _NO_POLICIES = "alter table {} disable row level security"
 _NO_TRIGGERS = "alter table {} disable trigger user"
 
@@ -150,6 +151,56 @@ def test_policies_alone_show_visitors_nothing(only_policies: Connection, stage: 
             )
             seen = Oracle(stage.world).visible(stage.world.cast["anon"], table) or ()
             assert (found.sqlstate, found.rows) == (None, len(seen)), table.label
+
+
+@pytest.fixture
+def only_bounds(own: Connection, stage: Stage) -> Iterator[Connection]:
+    _for_all_tables(own, stage, _OPEN_GRANTS, _NO_TRIGGERS)
+    for relation in stage.world.catalog.tables:
+        if relation.schema == "public":
+            name = sql.Identifier(relation.schema, relation.name)
+            own.execute(sql.SQL(_OPEN_POLICY).format(name))
+    yield own
+    own.rollback()
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_bounds_alone(only_bounds: Connection, stage: Stage, name: str) -> None:
+    """Beside a policy that lets everybody do everything, nobody leaves the businesses where they
+    hold the permission in this session: no tenant is opened, no second factor passed by.
+    """
+    oracle, connection, persona = Oracle(stage.world), only_bounds, stage.world.cast[name]
+
+    by_key = {str(one.id): one for one in BUSINESSES}
+
+    def is_held(table: Table, verb: str, business: Business) -> bool:
+        return oracle.holds(persona, table.rule(verb), business, table.plane)
+
+    with acting_as(connection, persona):
+        for table in stage.world.specification.tables.values():
+            if table.key is None or "." not in table.rule("select"):
+                continue
+            readable = oracle.visible(persona, table) or frozenset()
+            if table.scope == "business":  # of some of them all records, for whoever reaches some
+                readable |= {
+                    key
+                    for key, row in stage.world.rows[table.label].items()
+                    if (own := row[table.key]) and is_held(table, "select", by_key[own])
+                }
+            names = stage.world.catalog.relations[table.label].primary_key
+            columns = sql.SQL(", ").join(
+                sql.SQL("{}::text").format(sql.Identifier(one)) for one in names
+            )
+            read = sql.SQL("select {} from {}").format(columns, _name(table))
+            got = run(connection, _bytes(connection, read))
+            assert (got.sqlstate, got.keys) == (None, readable), table.label
+            if table.rule("insert") == "nobody" or table.plane != "tenant":
+                continue
+            for business in BUSINESSES:
+                added = run(connection, _bytes(connection, _insert(stage, table, business)))
+                is_refused = not is_held(table, "insert", business)
+                label = f"{table.label}: insert {business.name}: {added}"
+                assert (added.sqlstate == "42501") == is_refused, label
 
 
 @pytest.fixture

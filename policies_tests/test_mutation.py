@@ -13,7 +13,7 @@ from .mutation import Laboratory, MutantTests
 
 
 class TestObjects(MutantTests):
-    kinds = 26
+    kinds = 29
 
     @staticmethod
     def make(laboratory: Laboratory) -> list[Mutant]:

@@ -6,10 +6,12 @@ import json
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from .conftest import Stage
 from .people import ALPHA_ONE, BETA_ONE, GUARDED_ONE, UNKNOWN, Business
 from .probe import acting_as
+from .rows import FACTORIES
 from .specification import Table, load_specification
 
 #: Every table of tenants that members insert into.
@@ -59,6 +61,26 @@ def test_the_refusal_names_field_and_remedy(
         "permission": table.rule("insert"),
     }
     assert "role that allows it" in (error.diag.message_hint or "")
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+@pytest.mark.parametrize("name", ["owner", "stranger", "service_role"])
+def test_a_missing_business_is_said_to_be_missing(stage: Stage, name: str, table: Table) -> None:
+    made = FACTORIES[table.label](stage.world.tenants[ALPHA_ONE.name], "new")
+    row = {column: made[column] for column in table.insert_columns if column in made}
+    statement = sql.SQL("insert into {} ({}) values ({})").format(
+        sql.Identifier(table.schema, table.name),
+        sql.SQL(", ").join(map(sql.Identifier, row)),
+        sql.SQL(", ").join(map(sql.Literal, row.values())),
+    )
+    persona = stage.world.cast[name]
+    connection = stage.connection_of(persona)
+    with acting_as(connection, persona), pytest.raises(psycopg.Error) as refused:
+        connection.execute(statement)
+    connection.rollback()
+    assert refused.value.sqlstate == "22023"  # which PostgREST answers with 400
+    told = refused.value.diag
+    assert json.loads(told.message_detail or "") == {"field": "business_id", "reason": "missing"}
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)

@@ -395,8 +395,7 @@ GATES = (
         ),
         dict.fromkeys(
             (
-                "my_denied_ids",
-                "my_record_keys",
+                "my_reach",
                 "private.current_user_id",
                 "private.my_business_ids",
                 "private.my_colleague_ids",

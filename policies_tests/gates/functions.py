@@ -152,8 +152,8 @@ GATES = (
         f"""
         select p.oid::regprocedure from {_FUNCTIONS} and p.provolatile <> 's'
           and p.proname in ('my_access', 'my_business_ids',
-            'my_limited_business_ids', 'my_record_keys', 'my_denied_ids',
-            'may_access_record', 'may_reach_record', 'may_create', 'my_organization_ids',
+            'my_limited_business_ids', 'my_reach',
+            'may_access_record', 'may_create', 'my_organization_ids',
             'my_role_ids',
             'my_colleague_ids',
                             'current_user_id', 'current_claims', 'is_trusted_caller', 'require',
@@ -304,13 +304,11 @@ GATES = (
                 (
                     "my_business_ids(text)",
                     "my_limited_business_ids(text)",
-                    "my_record_keys(text)",
-                    "my_denied_ids(text)",
+                    "my_reach(text)",
                     "my_permissions()",
                     "may_create(uuid,text)",
                     "may_insert(text,uuid)",
                     "may_access_record(text,uuid,uuid,text)",
-                    "may_reach_record(text,uuid,uuid[],uuid)",
                     "explain_rule(text,uuid,text,boolean)",
                     "my_businesses()",
                     "my_metric_differences()",

@@ -22,45 +22,47 @@ _NAMES = f"""{_FROM}
   cross join lateral regexp_matches(coalesce(pg_get_expr(p.polqual, p.polrelid), '')
     || coalesce(pg_get_expr(p.polwithcheck, p.polrelid), ''), $$ids\\('([^']*)'$$, 'g') m(code)
   where {{ours}}"""
-#: What a policy of a table of a business (or organization) looks like when deparsed. The planner
-#: evaluates the sub-select once per statement, as a value an index can use.
+#: What policies of a table of a business (or organization) look like when deparsed. The planner
+#: evaluates each sub-select once per statement; that of the bounds is a value an index can use.
 _RIGHTS = (
     r"\( SELECT r\.{0}\s+FROM private\.my_rights r\s+"
     r"WHERE \(\(r\.permission = ''[a-z_.]+''::text\) AND"
-    r" \(r\.home_schema = ''@schema''::text\){1}\)\)"
+    r" \(r\.home_schema = ''@schema''::text\)\)\)"
 )
-_BUSINESS = rf"business_id = ANY \({_RIGHTS.format('business_ids', '')}::uuid\[\]\)"
-_ALL = rf"^\(?{_BUSINESS}\)?$"
-_WHOLE = _RIGHTS.format("is_whole", "")
-_OF_WHOLE = _RIGHTS.format("business_ids", r" AND r\.is_whole")
-_WHOLE_BUSINESS = rf"business_id = ANY \({_OF_WHOLE}::uuid\[\]\)"
+_OWN_ROWS = (
+    r"( OR (\(user_id = \( SELECT private\.current_user_id\(\) AS current_user_id\)\)"
+    r"|\(business_id IS NULL\)))?"
+)
 _CARRIED = (
     r"ARRAY\[business_id, shared_id, department_id, [a-z_, ]+,\s+CASE\s+"
     r"WHEN \(COALESCE\(department_id, [a-z_, ]+\) IS NULL\) "
     r"THEN private\.pool_key\(business_id\)\s+ELSE NULL::uuid\s+END\]"
 )
-#: Records, read: of these businesses, and where the permission is limited what carries a key.
-_RECORD = (
-    rf"^\(\({_BUSINESS}\) AND \({_WHOLE} OR \(\({_CARRIED} && "
-    r"\( SELECT my_record_keys\(''[a-z_.]+''::text\) AS my_record_keys\)\) AND "
-    r"\(\(shared_id = ANY \(\( SELECT my_denied_ids\(''[a-z_.]+''::text\) AS my_denied_ids\)"
-    r"::uuid\[\]\)\) IS NOT TRUE\)\)\)\)$"
-)
-#: And written.
-_RECORD_WRITTEN = (
-    rf"^\(\({_WHOLE_BUSINESS}\) OR may_reach_record\(''[a-z_.]+''::text, business_id, "
-    rf"{_CARRIED}, shared_id\)\)$"
-)
-#: Parts of records: reached as the record.
-_AS_RECORD = r"may_access_record\(''[a-z]+''::text, business_id, [a-z_]+, ''[a-z_.]+''::text\)"
-_PART = rf"^\(\({_BUSINESS}\) AND \({_WHOLE} OR {_AS_RECORD}\)\)$"
-_PART_WRITTEN = rf"^\(\({_WHOLE_BUSINESS}\) OR {_AS_RECORD}\)$"
-_FORMS = ", ".join(f"'{form}'" for form in (_ALL, _RECORD, _RECORD_WRITTEN, _PART, _PART_WRITTEN))
-_SHAPE = (
+#: Restrictive: a business (organization) where the permission is held. Permissive too, where all
+#: its rows are reached.
+_BOUNDS = (
+    rf"^\(business_id = ANY \({_RIGHTS.format('business_ids')}::uuid\[\]\)\)$",
     r"^\(?\(?(business_id|organization_id|id) = ANY \(\( SELECT "
-    r"[a-z0-9_.]*my_(business|organization)_ids\(''[a-z_.]+''::text\) AS my_\1_ids\)::uuid\[\]\)\)?"
-    r"( OR \(user_id = \( SELECT private\.current_user_id\(\) AS current_user_id\)\)\))?$"
-).replace(r"my_\1_ids", r"my_(business|organization)_ids")
+    r"private\.my_(business|organization)_ids\(''[a-z_.]+''::text\)"
+    r" AS my_(business|organization)_ids\)::uuid\[\]\)\)?" + _OWN_ROWS + r"\)?$",
+)
+#: Permissive: all records, or the single one, or what is part of it.
+_RECORDS = tuple(
+    rf"^\({_RIGHTS.format('is_whole')} OR {single}\)$"
+    for single in (
+        r"private\.reaches\(\( SELECT my_reach\(''[a-z_.]+''::text\) AS my_reach\),"
+        rf" business_id, {_CARRIED}, shared_id\)",
+        r"may_access_record\(''[a-z]+''::text, business_id, [a-z_]+, ''[a-z_.]+''::text\)",
+    )
+)
+
+
+def _any_of(*forms: str) -> str:
+    """An array of SQL of the forms, each with the schema of the policy in it."""
+    quoted = ", ".join(f"'{form}'" for form in forms)
+    return f"array(select replace(f, '@schema', n.nspname) from unnest(array[{quoted}]) f)"
+
+
 _REFERENCE = "reference data without a secret, the same for everybody signed in"
 
 GATES = (
@@ -90,15 +92,15 @@ GATES = (
         },
     ),
     Gate(
-        "policies have the one form",
+        "policies have one of few forms",
         "One evaluation per statement, an index condition, no table read, nothing to get wrong.",
         f"""
         select p.polname from {_POLICIES} and exists (
           select from unnest(array[pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck,
             p.polrelid)]) e
-          where e is not null and e !~ '{_SHAPE}'
-            and e !~ all (array(select replace(form, '@schema', n.nspname)
-              from unnest(array[{_FORMS}]) form)))
+          where e is not null
+            and e !~ all (case when p.polpermissive then {_any_of(*_BOUNDS, *_RECORDS)}
+              else {_any_of(*_BOUNDS)} end))
         """,
         (
             Plant(
@@ -129,25 +131,36 @@ GATES = (
             ),
             Plant(
                 "create policy unkeyed on public.customers for select to authenticated using ("
-                "business_id = any ((select r.business_ids from private.my_rights r"
-                " where r.permission = 'customers.read' and r.home_schema = 'public')::uuid[])"
-                " and ((select r.is_whole from private.my_rights r"
-                " where r.permission = 'customers.read' and r.home_schema = 'public') or true))",
+                "(select r.is_whole from private.my_rights r"
+                " where r.permission = 'customers.read' and r.home_schema = 'public') or true)",
                 "unkeyed",
+            ),
+            Plant(
+                "create policy unbound on public.messages as restrictive for select"
+                " to authenticated using ((select r.is_whole from private.my_rights r"
+                " where r.permission = 'messages.read' and r.home_schema = 'public')"
+                " or public.may_access_record('conversations', business_id, conversation_id,"
+                " 'messages.read'))",
+                "unbound",
             ),
         ),
         {
             "status_transitions_select": _REFERENCE,
             "permissions_select": _REFERENCE,
             "subscription_plans_select": "public plans alone",
-            "roles_select": "the form, and system roles, which have no business and are no secret",
-            "role_permissions_select": "the form on role_id: roles the caller may see",
-            "profiles_select": "the form on user_id: colleagues and oneself",
-            "profiles_update": "one's own profile",
-            "permission_templates_select": "the form, and templates for everybody, which hold no"
-            " secret",
-            "access_control_lists_select": "the form, and what one shared oneself while one may"
-            " share",
+            **dict.fromkeys(
+                ("role_permissions_select", "role_permissions_select_only_held"),
+                "the form on role_id: roles the caller may see",
+            ),
+            **dict.fromkeys(
+                ("profiles_select", "profiles_select_only_held"),
+                "the form on user_id: colleagues and oneself",
+            ),
+            **dict.fromkeys(("profiles_update", "profiles_update_only_held"), "one's own profile"),
+            **dict.fromkeys(
+                ("access_control_lists_select", "access_control_lists_select_only_held"),
+                "the form, and what one shared oneself while one may share",
+            ),
         },
     ),
     Gate(
@@ -192,6 +205,27 @@ GATES = (
         ),
     ),
     Gate(
+        "one restrictive policy beside each permissive one",
+        "It bounds what is held in this session, whatever permissive policies are added later.",
+        f"""
+        select c.oid::regclass || ' ' || p.polcmd::text from {_POLICIES}
+        group by c.oid, p.polcmd having count(*) filter (where not p.polpermissive) <> 1
+        """,
+        (
+            Plant("drop policy customers_update_only_held on public.customers", "customers w"),
+            Plant(
+                "create policy again on public.calls as restrictive for select to authenticated"
+                " using (false)",
+                "calls r",
+            ),
+        ),
+        {
+            "status_transitions r": _REFERENCE,
+            "permissions r": _REFERENCE,
+            "subscription_plans r": "public plans alone",
+        },
+    ),
+    Gate(
         "policies read no table",
         "A table under row security in a policy recurses or depends on the reader's other rights.",
         f"""
@@ -213,7 +247,10 @@ GATES = (
         select distinct p.polname || ' calls ' || f.oid::regprocedure from {_CALLS}
           and exists (select from pg_trigger t where t.tgrelid = c.oid
             and t.tgfoid = 'private.tg_guard()'::regprocedure)
-          and f.pronamespace <> c.relnamespace and f.oid <> 'private.pool_key(uuid)'::regprocedure
+          and f.pronamespace <> c.relnamespace
+          -- Which are told everything they know.
+          and f.oid not in ('private.pool_key(uuid)'::regprocedure,
+            'private.reaches(private.user_access,uuid,uuid[],uuid)'::regprocedure)
         """,
         (
             Plant(

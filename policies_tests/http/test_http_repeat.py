@@ -104,7 +104,7 @@ def test_requests_give_what_the_oracle_says(
     assert {200, 201, 204, 403} <= tally.statuses.keys()
 
 
-@pytest.mark.parametrize("name", ["policy true", "immutable helper"])
+@pytest.mark.parametrize("name", ["policies true", "immutable helper"])
 def test_planted_leaks_show(
     stage: Stage,
     probes: list[Probe],

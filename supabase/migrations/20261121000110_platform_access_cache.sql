@@ -147,6 +147,19 @@ grant select on private.my_rights to authenticated;
 -- Functions of a view are called by whoever reads it; this one tells callers about themselves alone.
 grant execute on function private.my_access(text, text, text) to authenticated;
 
+create function private.reaches(reach private.user_access, business_id uuid, carried uuid[], record_id uuid) returns boolean
+language plpgsql immutable parallel safe
+set search_path = ''
+as $$
+begin
+  return coalesce(reaches.business_id = any (reach.business_ids)
+    and ((reaches.business_id = any (reach.limited_business_ids)) is not true
+      or reaches.carried && reach.record_keys and (reaches.record_id = any (reach.denied_ids)) is not true), false);
+end $$;
+comment on function private.reaches(private.user_access, uuid, uuid[], uuid) is
+  'True when what my_access() said reaches a record that carries these keys, stored or not yet. record_id: the id, where an access control list may name the record.';
+grant execute on function private.reaches(private.user_access, uuid, uuid[], uuid) to authenticated;
+
 create function private.my_business_ids(permission text) returns uuid[]
 language plpgsql stable security definer parallel safe
 set search_path = ''

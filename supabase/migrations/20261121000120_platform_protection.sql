@@ -47,6 +47,9 @@ begin
     new.updated_at := now();
     new.updated_by := coalesce(private.current_user_id(), new.updated_by);
   else
+    if new.business_id is null then
+      perform private.fail('22023', 'business_id is missing.', 'business_id', 'missing', 'Send the id of the business that the row belongs to.');
+    end if;
     new.created_at := coalesce(new.created_at, now());
     new.updated_at := new.created_at;
     new.created_by := coalesce(private.current_user_id(), new.created_by);
@@ -199,8 +202,8 @@ declare
   table_name name;
   visible text;
   rights text;
+  bounded text;
   reached text;
-  single text;
   verb text;
   code text;
   condition text;
@@ -237,43 +240,41 @@ begin
         case when owners <> '{}' then table_name else parent[1] end, case when owners <> '{}' then 'id' else parent[2] end)
     on conflict on constraint table_permissions_pkey do update
       set permission_code = excluded.permission_code, resource = excluded.resource, record_column = excluded.record_column;
-    rights := format('select r.%%I from private.my_rights r where r.permission = %L and r.home_schema = %L', code, schema_name);
-    reached := case
+    rights := format('(select r.%%I from private.my_rights r where r.permission = %L and r.home_schema = %L)', code, schema_name);
+    -- The restrictive policy bounds whatever permissive ones say: a business where the permission is held, in this
+    -- session (second factor, not ended, not anonymous). An index answers it.
+    bounded := case
       when scope = 'organization' then format('%I = any ((select private.my_organization_ids(%L))::uuid[])', key, code)
       when registry then format('%I = any ((select private.my_business_ids(%L))::uuid[])', key, code)
-      else format('%I = any ((%s)::uuid[])', key, format(rights, 'business_ids')) end;
-    single := case
-      when parent <> '{}' then format('%I.may_access_record(%L, business_id, %I, %L)', schema_name, parent[1], parent[2], code)
-      when carried is null then null
-      when verb <> 'select' then format('%I.may_reach_record(%L, business_id, %s, shared_id)', schema_name, code, carried)
-      else format('%s && (select %I.my_record_keys(%L)) and (shared_id = any ((select %2$I.my_denied_ids(%3$L))::uuid[])) is not true',
-        carried, schema_name, code) end;
-    condition := case
-      when single is null then reached
-      -- Reading: both the business, which an index answers, and the single record. Whoever reaches all records of
-      -- their businesses pays one comparison per row for the second; the rest is not evaluated.
-      when verb = 'select' then format('%s and ((%s) or %s)', reached, format(rights, 'is_whole'), single)
-      -- Writing concerns few rows, which the policy for reading finds: one lookup decides for whoever reaches all.
-      else format('%I = any ((%s and r.is_whole)::uuid[]) or %s', key, format(rights, 'business_ids'), single) end;
+      else format('%I = any (%s::uuid[])', key, format(rights, 'business_ids')) end;
+    -- The permissive one says which rows of these. Whoever reaches all records of their businesses pays one
+    -- comparison per row; the rest is not evaluated. Where all rows are reached it repeats the bounds, so that
+    -- neither policy alone opens anything.
+    reached := case
+      when parent <> '{}' then format('%s or %I.may_access_record(%L, business_id, %I, %L)', format(rights, 'is_whole'), schema_name, parent[1], parent[2], code)
+      when carried is not null then format('%s or private.reaches((select %I.my_reach(%L)), business_id, %s, shared_id)', format(rights, 'is_whole'), schema_name, code, carried)
+      else bounded end;
+    if verb = 'select' and own_rows is not null then
+      bounded := format('%s or (%s)', bounded, own_rows);
+      reached := format('%s or (%s)', reached, own_rows);
+    end if;
+    condition := case verb when 'insert' then 'with check (%1$s)' when 'update' then 'using (%1$s) with check (%1$s)' else 'using (%1$s)' end;
+    execute format('create policy %I on %s for %s to authenticated ', table_name || '_' || verb, target, verb) || format(condition, reached);
+    execute format('create policy %I on %s as restrictive for %s to authenticated ', table_name || '_' || verb || '_only_held', target, verb)
+      || format(condition, bounded);
     if verb = 'select' then
-      execute format('create policy %I on %s for select to authenticated using (%s)', table_name || '_select', target,
-        condition || coalesce(' or (' || own_rows || ')', ''));
       -- Column grants even when all are visible: a table grant would also serve ctid and xmin.
       select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into visible
       from pg_attribute a
       where a.attrelid = target and a.attnum > 0 and not a.attisdropped;
       execute format('grant select (%s) on %s to authenticated', visible, target);
     elsif verb = 'insert' then
-      execute format('create policy %I on %s for insert to authenticated with check (%s)', table_name || '_insert', target, condition);
       execute format('grant insert (%s) on %s to authenticated',
         (select string_agg(quote_ident(c), ', ') from unnest(array[key] || insert_columns) c), target);
     elsif verb = 'update' then
-      execute format('create policy %I on %s for update to authenticated using (%s) with check (%s)',
-        table_name || '_update', target, condition, condition);
       execute format('grant update (%s) on %s to authenticated',
         (select string_agg(quote_ident(c), ', ') from unnest(update_columns) c), target);
     else
-      execute format('create policy %I on %s for delete to authenticated using (%s)', table_name || '_delete', target, condition);
       execute format('grant delete on %s to authenticated', target);
     end if;
   end loop;

@@ -143,6 +143,8 @@ grant select, update on public.profiles to service_role;
 -- The select policy needs the members table and stands beside it. No insert, no delete: the account's life decides.
 create policy profiles_update on public.profiles for update to authenticated
   using (user_id = (select private.current_user_id())) with check (user_id = (select private.current_user_id()));
+create policy profiles_update_only_held on public.profiles as restrictive for update to authenticated
+  using (user_id = (select private.current_user_id())) with check (user_id = (select private.current_user_id()));
 
 create function private.tg_profiles_touch() returns trigger
 language plpgsql set search_path = ''

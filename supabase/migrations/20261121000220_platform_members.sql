@@ -160,6 +160,8 @@ comment on function private.my_role_ids() is 'Roles the caller may see: system r
 grant execute on function private.my_role_ids() to authenticated, service_role;
 create policy role_permissions_select on public.role_permissions for select to authenticated
   using (role_id = any ((select private.my_role_ids())::uuid[]));
+create policy role_permissions_select_only_held on public.role_permissions as restrictive for select to authenticated
+  using (role_id = any ((select private.my_role_ids())::uuid[]));
 
 -- business_memberships ------------------------------------------------------------------------------
 
@@ -292,4 +294,6 @@ end $$;
 comment on function private.my_colleague_ids() is 'The caller and everybody in businesses where the caller may see members.';
 grant execute on function private.my_colleague_ids() to authenticated, service_role;
 create policy profiles_select on public.profiles for select to authenticated
+  using (user_id = any ((select private.my_colleague_ids())::uuid[]));
+create policy profiles_select_only_held on public.profiles as restrictive for select to authenticated
   using (user_id = any ((select private.my_colleague_ids())::uuid[]));

@@ -25,26 +25,17 @@ begin
   if v.limited_business_ids is null then return '{}'; end if;
   return array(select b from unnest(v.business_ids) b where b = any (v.limited_business_ids));
 end $$;
-comment on function my_limited_business_ids(text) is 'Businesses living here where the caller''s permission reaches some records: those that carry one of my_record_keys().';
+comment on function my_limited_business_ids(text) is 'Businesses living here where the caller''s permission reaches some records: those that carry what my_reach() says.';
 
-create function my_record_keys(permission text) returns uuid[]
+create function my_reach(permission text) returns private.user_access
 language plpgsql stable security definer parallel safe
 set search_path from current
 as $$
 begin
-  return coalesce((private.my_access(my_record_keys.permission, current_database(), current_schema())).record_keys, '{}');
+  return private.my_access(my_reach.permission, current_database(), current_schema());
 end $$;
-comment on function my_record_keys(text) is
-  'What a record must carry to be reached where the caller''s permission is limited: its owner, department, customer or own id is in this list.';
-
-create function my_denied_ids(permission text) returns uuid[]
-language plpgsql stable security definer parallel safe
-set search_path from current
-as $$
-begin
-  return coalesce((private.my_access(my_denied_ids.permission, current_database(), current_schema())).denied_ids, '{}');
-end $$;
-comment on function my_denied_ids(text) is 'Records living here that an access control list denies the caller, whatever else allows them.';
+comment on function my_reach(text) is
+  'How far the caller''s permission reaches here, in this session: businesses, and where it is limited, what a record must carry (its owner, department, customer or own id) and which records are denied. What private.reaches() compares a record with.';
 
 create function my_membership_id(business_id uuid) returns uuid
 language plpgsql stable security definer
@@ -127,7 +118,7 @@ end $$;
 comment on function require_creator(uuid, text) is
   'First statement of definer functions that make a record: as require_business(), and the permission must reach a record of one''s own.';
 
-grant execute on function my_business_ids(text), my_limited_business_ids(text), my_record_keys(text), my_denied_ids(text)
+grant execute on function my_business_ids(text), my_limited_business_ids(text), my_reach(text)
   to authenticated, service_role;
 
 -- Single records ---------------------------------------------------------------------------------
@@ -160,28 +151,12 @@ end $$;
 comment on function record_keys_of(text, uuid, uuid) is
   'What a record carries that can be among somebody''s record keys: business, own id, owners, department, customer, pool. Null for no such record.';
 
-create function may_reach_record(permission text, business_id uuid, carried uuid[], record_id uuid) returns boolean
-language plpgsql stable security definer parallel safe
-set search_path from current
-as $$
-declare
-  v private.user_access := private.my_access(may_reach_record.permission, current_database(), current_schema());
-begin
-  if may_reach_record.business_id = any (v.business_ids) is not true then return false; end if;
-  if (may_reach_record.business_id = any (v.limited_business_ids)) is not true then return true; end if;
-  return coalesce(may_reach_record.carried && v.record_keys, false)
-    and (may_reach_record.record_id = any (v.denied_ids)) is not true;
-end $$;
-comment on function may_reach_record(text, uuid, uuid[], uuid) is
-  'True when the caller''s permission reaches a record that carries these keys, stored or not yet: what policies for writing ask. record_id: the id, where an access control list may name the record.';
-grant execute on function may_reach_record(text, uuid, uuid[], uuid) to authenticated;
-
 create function may_access_record(resource text, business_id uuid, record_id uuid, permission text) returns boolean
 language plpgsql stable security definer
 set search_path from current
 as $$
 begin
-  return may_reach_record(may_access_record.permission, may_access_record.business_id,
+  return private.reaches(my_reach(may_access_record.permission), may_access_record.business_id,
     record_keys_of(may_access_record.resource, may_access_record.business_id, may_access_record.record_id), may_access_record.record_id);
 end $$;
 comment on function may_access_record(text, uuid, uuid, text) is
@@ -218,7 +193,7 @@ begin
      or exists (select 1 from private.my_rights r
                 where r.permission = v_permission and r.home_schema = current_schema() and r.is_whole and new.business_id = any (r.business_ids))
      or to_jsonb(new) ->> v_column is not null or new.business_id <> all (my_limited_business_ids(v_permission))
-     or new.business_id = any (my_record_keys(v_permission)) then
+     or new.business_id = any ((my_reach(v_permission)).record_keys) then
     return new;
   end if;
   v_membership := my_membership_id(new.business_id);

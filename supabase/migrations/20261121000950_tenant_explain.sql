@@ -166,7 +166,9 @@ begin
   if v_verb = 'insert' then
     v_allowed := has_any_column_privilege(v_relation, 'insert') and may_insert(explain_access."table", explain_access.id);
   elsif has_any_column_privilege(v_relation, 'select') then
-    select string_agg('(' || pg_get_expr(p.polqual, p.polrelid) || ')', ' or ') into v_condition
+    -- As Postgres does: some permissive policy, and every restrictive one.
+    select '(' || string_agg(pg_get_expr(p.polqual, p.polrelid), ' or ') filter (where p.polpermissive) || ')'
+      || coalesce(' and ' || string_agg('(' || pg_get_expr(p.polqual, p.polrelid) || ')', ' and ') filter (where not p.polpermissive), '') into v_condition
     from pg_catalog.pg_policy p
     where p.polrelid = v_relation and p.polcmd = case v_verb when 'select' then 'r' when 'update' then 'w' else 'd' end::"char";
     if v_condition is not null and (v_verb = 'select' or v_verb = 'update' and has_any_column_privilege(v_relation, 'update')

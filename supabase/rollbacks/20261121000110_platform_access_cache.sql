@@ -49,6 +49,7 @@ drop function private.require(uuid,text);
 drop function private.pool_key(uuid);
 drop function private.my_organization_ids(text);
 drop function private.my_business_ids(text);
+drop function private.reaches(private.user_access,uuid,uuid[],uuid);
 drop view private.my_rights;
 drop function private.my_access(text,text,text);
 drop table private.revoked_sessions;

@@ -50,6 +50,7 @@ delete from private.table_permissions where (table_name, verb) in (
   ('roles', 'select'));
 
 -- What it made, the last thing first
+drop policy profiles_select_only_held on public.profiles;
 drop policy profiles_select on public.profiles;
 drop function private.my_colleague_ids();
 drop table public.membership_roles;

@@ -80,14 +80,12 @@ __all__ = [
     "MayAccessRecordArguments",
     "MayCreateArguments",
     "MayInsertArguments",
-    "MayReachRecordArguments",
     "MyBusinessIdsArguments",
     "MyBusinessesArguments",
-    "MyDeniedIdsArguments",
     "MyLimitedBusinessIdsArguments",
     "MyMetricDifferencesArguments",
     "MyPermissionsArguments",
-    "MyRecordKeysArguments",
+    "MyReachArguments",
     "MySessionsArguments",
     "NormalizeEmailArguments",
     "NormalizePhoneArguments",
@@ -726,18 +724,6 @@ class MayInsertArguments(TypedDict):
     business_id: UUID | str
 
 
-class MayReachRecordArguments(TypedDict):
-    """True when the caller's permission reaches a record that carries these keys, stored or
-    not yet: what policies for writing ask. record_id: the id, where an access control list
-    may name the record.
-    """
-
-    permission: str
-    business_id: UUID | str
-    carried: Sequence[UUID | str]
-    record_id: UUID | str
-
-
 class MyBusinessIdsArguments(TypedDict):
     """Businesses living here in which the caller holds the permission, for all records or for
     some.
@@ -753,17 +739,9 @@ class MyBusinessesArguments(TypedDict):
     """
 
 
-class MyDeniedIdsArguments(TypedDict):
-    """Records living here that an access control list denies the caller, whatever else allows
-    them.
-    """
-
-    permission: str
-
-
 class MyLimitedBusinessIdsArguments(TypedDict):
     """Businesses living here where the caller's permission reaches some records: those that
-    carry one of my_record_keys().
+    carry what my_reach() says.
     """
 
     permission: str
@@ -780,9 +758,10 @@ class MyPermissionsArguments(TypedDict):
     """
 
 
-class MyRecordKeysArguments(TypedDict):
-    """What a record must carry to be reached where the caller's permission is limited: its
-    owner, department, customer or own id is in this list.
+class MyReachArguments(TypedDict):
+    """How far the caller's permission reaches here, in this session: businesses, and where it
+    is limited, what a record must carry (its owner, department, customer or own id) and
+    which records are denied. What private.reaches() compares a record with.
     """
 
     permission: str
