@@ -206,7 +206,7 @@ declare
   reached text;
   verb text;
   code text;
-  condition text;
+  clauses text;
   -- What of a record may stand among the caller's keys; a record of nobody carries the key of the pool.
   carried text := case when owners <> '{}' then format(
     'array[business_id, shared_id, department_id, %s, case when coalesce(department_id, %s) is null then private.pool_key(business_id) end]',
@@ -258,10 +258,10 @@ begin
       bounded := format('%s or (%s)', bounded, own_rows);
       reached := format('%s or (%s)', reached, own_rows);
     end if;
-    condition := case verb when 'insert' then 'with check (%1$s)' when 'update' then 'using (%1$s) with check (%1$s)' else 'using (%1$s)' end;
-    execute format('create policy %I on %s for %s to authenticated ', table_name || '_' || verb, target, verb) || format(condition, reached);
+    clauses := case verb when 'insert' then 'with check (%1$s)' when 'update' then 'using (%1$s) with check (%1$s)' else 'using (%1$s)' end;
+    execute format('create policy %I on %s for %s to authenticated ', table_name || '_' || verb, target, verb) || format(clauses, reached);
     execute format('create policy %I on %s as restrictive for %s to authenticated ', table_name || '_' || verb || '_only_held', target, verb)
-      || format(condition, bounded);
+      || format(clauses, bounded);
     if verb = 'select' then
       -- Column grants even when all are visible: a table grant would also serve ctid and xmin.
       select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into visible
