@@ -1,6 +1,6 @@
 /*
  * Protection, written once. `call private.protect('customers', read => 'customers.read', ...)` gives a
- * table its row security, one policy per verb, its column grants and its guard trigger. What the calls
+ * table its row security, two policies per verb, its column grants and its guard trigger. What the calls
  * produce is pinned in policies_tests/expected/.
  */
 
