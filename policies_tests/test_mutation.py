@@ -23,6 +23,6 @@ class TestObjects(MutantTests):
     def test_the_sound_database_is_not_noticed(self, laboratory: Laboratory) -> None:
         """A detector that always calls says nothing. (test_ranks asks about ranks.)"""
         slices = (
-            "public.customers", "public.businesses", "public.create_customer", "ends of rights",
+            "public.channels", "public.businesses", "public.create_customer", "ends of rights",
         )  # fmt: skip
         assert laboratory.notices(Mutant("none", "sound", "select 1", slices)) is None
